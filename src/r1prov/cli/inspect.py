@@ -1,0 +1,126 @@
+"""`r1prov inspect`: headers as tables."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from r1prov.cli.options import Model, Output
+
+if TYPE_CHECKING:
+    from r1prov.verify.evidence import Evidence
+
+
+def command(
+    model: Model,
+    tensors: Annotated[
+        bool, typer.Option("--tensors", help="List every tensor, not only the summary.")
+    ] = False,
+    match: Annotated[
+        str | None,
+        typer.Option("--match", metavar="GLOB", help="List the tensors whose name matches."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    output: Output = None,
+) -> int:
+    """Show what the headers of the weight files say: files, dtypes, tensors, parameters.
+
+    \b
+    Examples:
+      r1prov inspect ./model
+      r1prov inspect ./model --match 'model.layers.0.*'
+      r1prov inspect ./model --json | jq .dtypes
+    """  # noqa: D301 - \b is how the help keeps lines as they are
+    from r1prov.cli.output import complain, emit
+    from r1prov.stores.local import LocalStore
+    from r1prov.verify.evidence import gather
+
+    evidence = gather(LocalStore(model))
+    pattern = match or ("*" if tensors else None)
+    emit(_json(evidence, pattern) if json else _text(evidence, pattern), output)
+    for path, error in evidence.header_errors.items():
+        complain(f"{path}: {error.message}", error.hint)
+    return 1 if evidence.header_errors else 0
+
+
+def _json(evidence: Evidence, pattern: str | None) -> str:
+    import json
+
+    inventory = evidence.inventory(evidence.headers)
+    value: dict[str, object] = {
+        "schema": "r1prov/inspect/1",
+        "files": [
+            {
+                "path": path,
+                "size": header.size,
+                "header_bytes": header.header_bytes,
+                "tensors": len(header.tensors),
+                "metadata": header.metadata,
+            }
+            for path, header in sorted(evidence.headers.items())
+        ],
+        "tensors": len(inventory),
+        "elements": inventory.elements,
+        "data_bytes": inventory.data_bytes,
+        "dtypes": inventory.dtypes(),
+        "inventory_sha256": inventory.digest(),
+        "malformed": {path: error.message for path, error in evidence.header_errors.items()},
+    }
+    if pattern is not None:
+        value["inventory"] = [
+            {
+                "name": tensor.name,
+                "dtype": tensor.dtype,
+                "shape": list(tensor.shape),
+                "file": tensor.file,
+                "data_offsets": [tensor.begin, tensor.end],
+            }
+            for tensor in inventory
+            if fnmatchcase(tensor.name, pattern)
+        ]
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _text(evidence: Evidence, pattern: str | None) -> str:
+    from r1prov.text import human_bytes, printable, table
+
+    inventory = evidence.inventory(evidence.headers)
+    files: list[tuple[str, ...]] = [("file", "size", "header", "tensors")]
+    files += [
+        (
+            printable(path),
+            human_bytes(header.size),
+            f"{header.header_bytes:,} B",
+            f"{len(header.tensors):,}",
+        )
+        for path, header in sorted(evidence.headers.items())
+    ]
+    per_dtype: dict[str, list[int]] = {}
+    for tensor in inventory:
+        counts = per_dtype.setdefault(tensor.dtype, [0, 0])
+        counts[0] += 1
+        counts[1] += tensor.end - tensor.begin
+    dtypes: list[tuple[str, ...]] = [("dtype", "tensors", "bytes")]
+    dtypes += [(k, f"{n:,}", human_bytes(b)) for k, (n, b) in sorted(per_dtype.items())]
+    blocks = [
+        table(files, right=frozenset({1, 2, 3})),
+        table(dtypes, right=frozenset({1, 2})),
+        f"{len(inventory):,} tensors, {inventory.elements:,} elements, "
+        f"{human_bytes(inventory.data_bytes)}\ninventory sha256:{inventory.digest()}",
+    ]
+    if pattern is not None:
+        rows: list[tuple[str, ...]] = [("tensor", "dtype", "shape", "file")]
+        rows += [
+            (
+                printable(tensor.name),
+                tensor.dtype,
+                "[" + ", ".join(map(str, tensor.shape)) + "]",
+                printable(tensor.file),
+            )
+            for tensor in inventory
+            if fnmatchcase(tensor.name, pattern)
+        ]
+        blocks.append(table(rows))
+    return "\n\n".join(blocks) + "\n"

@@ -1,0 +1,145 @@
+"""`r1prov manifest`: make, sign, verify, show and list manifests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from r1prov.cli.options import Jobs, Keys, Model
+
+app = typer.Typer(
+    help="Make, sign, verify, show and list manifests.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+_FILE = typer.Argument(metavar="MANIFEST", help="Manifest file, or the name of a known model.")
+
+
+@app.command("create")
+def create(
+    model: Model,
+    name: Annotated[str, typer.Option(help="Name of the model, as others will expect it.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Manifest file; default NAME.toml.")
+    ] = None,
+    publisher: Annotated[str, typer.Option(help="Who releases the model.")] = "unknown",
+    variant: Annotated[str, typer.Option(help="full, distill, base or other.")] = "other",
+    source: Annotated[str, typer.Option(help="Where it comes from, such as hf://org/name.")] = "",
+    revision: Annotated[str, typer.Option(help="Revision at the source.")] = "",
+    license: Annotated[str, typer.Option(help="Licence of the model.")] = "unknown",  # noqa: A002
+    jobs: Jobs = None,
+) -> None:
+    """Hash a model and write a manifest of it, not signed yet.
+
+    \b
+    Examples:
+      r1prov manifest create ./model --name acme-r1-tuned --publisher acme
+      r1prov manifest sign acme-r1-tuned.toml --key release.key
+    """  # noqa: D301 - \b is how the help keeps lines as they are
+    from r1prov.cli.output import write_new
+    from r1prov.cli.progress import hashing_progress
+    from r1prov.manifest.build import build_manifest
+    from r1prov.manifest.emit import emit_manifest
+    from r1prov.stores.local import LocalStore
+    from r1prov.text import human_bytes, plural
+
+    target = output or Path(f"{name}.toml")
+    store = LocalStore(model)
+    with hashing_progress() as progress:
+        made = build_manifest(
+            store,
+            name=name,
+            publisher=publisher,
+            variant=variant,
+            source=source,
+            revision=revision,
+            license=license,
+            workers=jobs,
+            progress=progress,
+        )
+    write_new(target, emit_manifest(made))
+    total = sum(entry.size or 0 for entry in made.files)
+    typer.echo(f"{target}: {plural(len(made.files), 'file')}, {human_bytes(total)}, not signed yet")
+
+
+@app.command("sign")
+def sign(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest file to sign.")],
+    key: Annotated[Path, typer.Option("--key", help="Private key file.", envvar="R1PROV_KEY")],
+) -> None:
+    """Sign the exact bytes of a manifest file: a Sigstore bundle is written beside it.
+
+    \b
+    Examples:
+      r1prov manifest sign acme-r1-tuned.toml --key release.key
+    """  # noqa: D301 - \b is how the help keeps lines as they are
+    from r1prov.cli.key import unlocking_passphrase
+    from r1prov.cli.output import write_new
+    from r1prov.limits import MAX_KEY_FILE_BYTES
+    from r1prov.manifest.shelf import BUNDLE_SUFFIX, load_manifest
+    from r1prov.trust.bundle import sign_message
+    from r1prov.trust.directories import read_file
+    from r1prov.trust.keys import is_encrypted, parse_private_key
+
+    shelved = load_manifest(manifest)
+    pem = read_file(key, MAX_KEY_FILE_BYTES)
+    passphrase = unlocking_passphrase() if is_encrypted(pem) else None
+    private = parse_private_key(pem, passphrase, subject=str(key))
+    target = manifest.with_name(f"{manifest.name}.{private.public.key_id8}{BUNDLE_SUFFIX}")
+    write_new(target, sign_message(private, shelved.raw).to_json(), replace=True)
+    typer.echo(f"{target}: signed as {private.public.key_id}")
+
+
+@app.command("verify")
+def verify(manifest: Annotated[str, _FILE], keys: Keys = None) -> int:
+    """Check a manifest by itself: form, signatures, Hub commit. Exit status 0 or 1.
+
+    \b
+    Examples:
+      r1prov manifest verify DeepSeek-R1
+      r1prov manifest verify acme-r1-tuned.toml --keys ./keys
+    """  # noqa: D301 - \b is how the help keeps lines as they are
+    from r1prov.manifest.shelf import resolve_manifest
+    from r1prov.render.manifest import render_check
+    from r1prov.verify.local import load_authorities
+    from r1prov.verify.manifests import check_manifest
+
+    authorities = load_authorities(keys)
+    result = check_manifest(resolve_manifest(authorities.shelf, manifest), authorities)
+    typer.echo(render_check(result), nl=False)
+    return result.verdict.exit_status
+
+
+@app.command("show")
+def show(
+    manifest: Annotated[str, _FILE],
+    raw: Annotated[bool, typer.Option("--raw", help="Print the TOML as it is.")] = False,
+) -> None:
+    """Show what a manifest states, and how strongly each figure is supported.
+
+    \b
+    Examples:
+      r1prov manifest show DeepSeek-R1
+    """  # noqa: D301 - \b is how the help keeps lines as they are
+    from r1prov.cli.output import emit
+    from r1prov.manifest.shelf import load_shelf, resolve_manifest
+    from r1prov.render.manifest import render_manifest
+
+    shelved = resolve_manifest(load_shelf(), manifest)
+    emit(shelved.raw.decode() if raw else render_manifest(shelved.manifest), None)
+
+
+@app.command("list")
+def list_manifests() -> None:
+    """List the manifests at hand: shipped ones, your own, those of R1PROV_MANIFESTS.
+
+    \b
+    Examples:
+      r1prov manifest list
+    """  # noqa: D301 - \b is how the help keeps lines as they are
+    from r1prov.manifest.shelf import load_shelf
+    from r1prov.render.manifest import render_list
+
+    typer.echo(render_list(load_shelf()), nl=False)

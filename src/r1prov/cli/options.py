@@ -1,0 +1,53 @@
+"""Options that several commands share. Each also reads its `R1PROV_*` variable."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class ReportFormat(StrEnum):
+    """How a report is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Directory or file with the weights.")
+]
+Format = Annotated[
+    ReportFormat,
+    typer.Option("--format", envvar="R1PROV_FORMAT", help="How the result is written."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", envvar="R1PROV_OUTPUT", help="Write the result to this file."),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", envvar="R1PROV_QUIET", help="Print nothing; the exit status says it."
+    ),
+]
+NoColor = Annotated[
+    bool, typer.Option("--no-color", envvar="R1PROV_NO_COLOR", help="No colour in the result.")
+]
+Keys = Annotated[
+    Path | None,
+    typer.Option(
+        "--keys",
+        envvar="R1PROV_KEYS",
+        metavar="DIR",
+        help="Trust only the keys of this directory (its trust.toml).",
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs", "-j", min=1, max=32, envvar="R1PROV_JOBS", help="Hashing threads."
+    ),
+]

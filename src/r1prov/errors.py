@@ -1,0 +1,157 @@
+"""The exceptions of r1prov.
+
+An exception means "could not decide". A bad model is a value (a finding), not an exception.
+
+R1ProvError                 exit
+├─ UsageError                 2   the command was asked for in a way it cannot be carried out
+│   └─ MissingExtra           2   an optional dependency is not installed
+├─ InputError                 4   something we were given is malformed
+│   ├─ FormatError            4   bytes of a model file break a rule; carries the rule's name
+│   │   ├─ JsonError  SafetensorsError  ShardIndexError
+│   ├─ NameRuleError          4   a file name that no manifest may carry
+│   ├─ LimitExceeded          4   larger than a cap of `limits.py`
+│   ├─ ManifestError          4
+│   ├─ TrustFileError         4
+│   ├─ KeyFileError           4
+│   ├─ BundleError            4
+│   └─ CommitProofError       4   (OpenPgpError below it)
+├─ StoreError                 4   a store or one of its blobs could not be read
+│   ├─ NotFound  Unreadable
+│   └─ ChangedWhileReading
+└─ Interrupted              130
+"""
+
+from __future__ import annotations
+
+
+class R1ProvError(Exception):
+    """Base of every error that r1prov raises on purpose.
+
+    Args:
+        message: One sentence without a full stop. May hold untrusted text: whoever prints it
+            passes it through `r1prov.text.printable`.
+        subject: The file or thing the message is about.
+        hint: What the reader can do next.
+    """
+
+    exit_code = 70
+
+    def __init__(
+        self, message: str, *, subject: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.subject = subject
+        self.hint = hint
+
+
+class UsageError(R1ProvError):
+    """The command cannot be carried out as it was asked for."""
+
+    exit_code = 2
+
+
+class MissingExtra(UsageError):
+    """An optional dependency is not installed; the message names the extra to install."""
+
+
+class InputError(R1ProvError):
+    """Something we were given is malformed."""
+
+    exit_code = 4
+
+
+class FormatError(InputError):
+    """Bytes of a model file break a rule of their format.
+
+    Args:
+        rule: Name of the rule in the rule table, such as ``header-duplicate-key``.
+        message: What is wrong, in one sentence.
+        subject: The file.
+        expected: What the rule asks for.
+        found: What is there instead.
+        hint: What the reader can do next.
+    """
+
+    def __init__(
+        self,
+        rule: str,
+        message: str,
+        *,
+        subject: str | None = None,
+        expected: str | None = None,
+        found: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, subject=subject, hint=hint)
+        self.rule = rule
+        self.expected = expected
+        self.found = found
+
+
+class JsonError(FormatError):
+    """Bytes are not the strict JSON that r1prov reads (see `formats.strictjson`)."""
+
+
+class SafetensorsError(FormatError):
+    """A safetensors header breaks the specification."""
+
+
+class ShardIndexError(FormatError):
+    """A `*.safetensors.index.json` is malformed."""
+
+
+class NameRuleError(InputError):
+    """A file name that no manifest may carry."""
+
+
+class LimitExceeded(InputError):
+    """Larger than a cap of `limits.py`."""
+
+
+class ManifestError(InputError):
+    """A manifest is malformed."""
+
+
+class TrustFileError(InputError):
+    """A trust file is malformed."""
+
+
+class KeyFileError(InputError):
+    """A key file is malformed, of a refused kind, or cannot be unlocked."""
+
+
+class BundleError(InputError):
+    """A Sigstore bundle is malformed."""
+
+
+class CommitProofError(InputError):
+    """A Hub commit proof does not hold; the message names the field."""
+
+
+class OpenPgpError(CommitProofError):
+    """An OpenPGP signature is malformed or does not verify."""
+
+
+class StoreError(R1ProvError):
+    """A store, or one of its blobs, could not be read."""
+
+    exit_code = 4
+
+
+class NotFound(StoreError):
+    """The store or blob does not exist."""
+
+
+class Unreadable(StoreError):
+    """The store or blob exists and cannot be read."""
+
+
+class ChangedWhileReading(StoreError):
+    """A blob changed while it was read, so no digest of it means anything."""
+
+
+class Interrupted(R1ProvError):
+    """The user asked to stop."""
+
+    exit_code = 130

@@ -1,0 +1,1 @@
+"""Streaming SHA-256 of many blobs at once."""

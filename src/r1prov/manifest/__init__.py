@@ -1,0 +1,1 @@
+"""The statement of what a model must be."""

@@ -1,0 +1,203 @@
+"""The Hub commit proof: recompute a commit from its fields, down to the digests of the weights.
+
+LFS pointer (binds size and SHA-256 of a weight file) -> blob id -> tree id -> commit id -> the
+Hub's OpenPGP signature. Each step is a hash that anyone can recompute. What it proves: the Hub
+recorded these files. It names neither the uploader nor, by itself, the repository, and Git names
+its objects by SHA-1 (files that are not under LFS are bound by a SHA-1 only).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from r1prov.errors import CommitProofError, NameRuleError, OpenPgpError
+from r1prov.formats.names import check_path
+from r1prov.hashing.digest import git_blob_id
+from r1prov.trust.openpgp import verify_detached_text_signature
+
+if TYPE_CHECKING:
+    from r1prov.manifest.hub_commit import HubCommit, TreeEntry
+    from r1prov.trust.openpgp import OpenPgpKey
+
+_DIRECTORY = "040000"
+_MODES = frozenset({"100644", "100755", "120000", _DIRECTORY, "160000"})
+_SYSTEM = "system <system@huggingface.co>"
+_PERSON = re.compile(r"[^<>\x00-\x1f\x7f]+ <[^<>\x00-\x20\x7f]*> ([0-9]{1,12}) [+-][0-9]{4}")
+_MAX_ENTRIES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class ProofResult:
+    """What a commit proof that holds binds.
+
+    Attributes:
+        signed: Whether the Hub's key signed the commit.
+        bound_sha256: Path of each file under Git LFS to its size and SHA-256.
+        bound_git: Path of every other file to its Git blob id.
+        unbound: What the commit says nothing about, though the fields state it.
+    """
+
+    signed: bool
+    bound_sha256: dict[str, tuple[int, str]] = field(default_factory=dict)
+    bound_git: dict[str, str] = field(default_factory=dict)
+    unbound: tuple[str, ...] = ()
+
+
+def check_commit_proof(commit: HubCommit, key: OpenPgpKey) -> ProofResult:
+    """Recompute everything; any altered field fails.
+
+    Raises:
+        CommitProofError: The proof does not hold; the message names the field.
+    """
+    _check_entries(commit.entries)
+    bound_sha256: dict[str, tuple[int, str]] = {}
+    bound_git: dict[str, str] = {}
+    unbound = [f"repository {commit.repo}"]
+    for entry in commit.entries:
+        if entry.lfs:
+            bound_sha256[entry.name] = _check_pointer(entry)
+        elif entry.mode in ("100644", "100755"):
+            bound_git[entry.name] = entry.git_sha1
+            if entry.sha256 is not None or entry.size is not None:
+                unbound.append(f"size and SHA-256 of {entry.name} (Git binds its SHA-1 only)")
+    tree = _object_id(b"tree", _tree_body(commit.entries))
+    if tree != commit.tree:
+        raise CommitProofError(f"tree: the entries give {tree}, not {commit.tree}")
+    _check_fields(commit)
+    whole = _object_id(b"commit", _commit_body(commit, with_signature=True))
+    if whole != commit.commit:
+        raise CommitProofError(f"commit: the fields give {whole}, not {commit.commit}")
+    if commit.signature is None:
+        return ProofResult(False, bound_sha256, bound_git, tuple(unbound))
+    try:
+        verify_detached_text_signature(
+            commit.signature, _commit_body(commit, with_signature=False), key
+        )
+    except OpenPgpError as error:
+        raise CommitProofError(f"signature: {error.message}") from None
+    return ProofResult(True, bound_sha256, bound_git, tuple(unbound))
+
+
+def lfs_pointer(size: int, sha256: str) -> bytes:
+    """The pointer file that Git holds in place of a large one (Git LFS specification, v1)."""
+    return (
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
+    ).encode()
+
+
+def conflicts_with(known: HubCommit, given: HubCommit) -> list[str]:
+    """What `given` states otherwise than `known`, of the same commit.
+
+    For the fields that the commit id does not bind: the repository, and size and SHA-256 of files
+    that are not under Git LFS.
+    """
+    conflicts = []
+    if known.repo != given.repo:
+        conflicts.append(f"hub_repo: {given.repo} where a signed manifest says {known.repo}")
+    facts = {entry.name: entry for entry in known.entries}
+    for entry in given.entries:
+        other = facts.get(entry.name)
+        if other is None:
+            continue
+        for name in ("size", "sha256"):
+            stated, signed = getattr(entry, name), getattr(other, name)
+            if None not in (stated, signed) and stated != signed:
+                conflicts.append(
+                    f"{name} of {entry.name}: {stated} where a signed manifest says {signed}"
+                )
+    return conflicts
+
+
+def _check_entries(entries: tuple[TreeEntry, ...]) -> None:
+    if not 0 < len(entries) <= _MAX_ENTRIES:
+        raise CommitProofError(f"entries: {len(entries):,} of them")
+    for entry in entries:
+        if entry.mode not in _MODES:
+            raise CommitProofError(f"mode: {entry.mode!r} is no Git mode")
+        try:
+            check_path(entry.name)
+        except NameRuleError as error:
+            raise CommitProofError(f"name: {error.message}") from None
+        if "/" in entry.name:
+            raise CommitProofError(f"name: {entry.name} is not one path component")
+        if entry.mode == _DIRECTORY and (entry.sha256 is not None or entry.size is not None):
+            raise CommitProofError(f"size: {entry.name} is a directory")
+    keys = [_sort_key(entry) for entry in entries]
+    if keys != sorted(keys) or len({entry.name for entry in entries}) != len(entries):
+        raise CommitProofError("entries: not in Git's order, or a name stands twice")
+    facts: dict[str, tuple[int | None, str | None]] = {}
+    for entry in entries:
+        if facts.setdefault(entry.git_sha1, (entry.size, entry.sha256)) != (
+            entry.size,
+            entry.sha256,
+        ):
+            raise CommitProofError(f"sha256: one Git object with two contents at {entry.name}")
+
+
+def _sort_key(entry: TreeEntry) -> bytes:
+    """Git sorts a directory as if its name ended in a slash."""
+    return entry.name.encode() + (b"/" if entry.mode == _DIRECTORY else b"")
+
+
+def _check_pointer(entry: TreeEntry) -> tuple[int, str]:
+    if entry.size is None or entry.sha256 is None:
+        raise CommitProofError(f"lfs: {entry.name} states no size or digest")
+    pointer = git_blob_id(lfs_pointer(entry.size, entry.sha256))
+    if pointer != entry.git_sha1:
+        raise CommitProofError(
+            f"git_sha1: size and SHA-256 of {entry.name} give the LFS pointer {pointer}, not "
+            f"{entry.git_sha1}"
+        )
+    return entry.size, entry.sha256
+
+
+def _check_fields(commit: HubCommit) -> None:
+    """Nothing in a header line may start another one."""
+    for name in ("author", "committer"):
+        if not _PERSON.fullmatch(getattr(commit, name)):
+            raise CommitProofError(f"{name}: not `name <address> seconds zone`")
+    if len(commit.parents) > 64:
+        raise CommitProofError("parents: too many")
+    signature = commit.signature
+    if signature is not None:
+        if not signature or "\n " in signature or signature.endswith("\n\n"):
+            raise CommitProofError("signature: not the text of an armored signature")
+        if not commit.committer.startswith(_SYSTEM + " "):
+            raise CommitProofError("committer: signed, and not by the Hub's system account")
+    for name in ("author", "committer", "message", "signature"):
+        value = getattr(commit, name)
+        try:
+            (value or "").encode()
+        except UnicodeEncodeError:
+            raise CommitProofError(f"{name}: not encodable as UTF-8") from None
+
+
+def _tree_body(entries: tuple[TreeEntry, ...]) -> bytes:
+    """Git's tree object: mode without leading zeros, name, NUL, raw object id."""
+    return b"".join(
+        entry.mode.lstrip("0").encode()
+        + b" "
+        + entry.name.encode()
+        + b"\0"
+        + bytes.fromhex(entry.git_sha1)
+        for entry in entries
+    )
+
+
+def _commit_body(commit: HubCommit, *, with_signature: bool) -> bytes:
+    """Git's commit object; the signature is over the object without its `gpgsig` header."""
+    lines = [f"tree {commit.tree}"]
+    lines += [f"parent {parent}" for parent in commit.parents]
+    lines += [f"author {commit.author}", f"committer {commit.committer}"]
+    if with_signature and commit.signature is not None:
+        # Continuation lines of a header start with a space.
+        lines.append("gpgsig " + commit.signature.replace("\n", "\n "))
+    return ("\n".join(lines) + "\n\n" + commit.message).encode()
+
+
+def _object_id(kind: bytes, body: bytes) -> str:
+    head = kind + b" " + str(len(body)).encode() + b"\0"
+    return hashlib.sha1(head + body, usedforsecurity=False).hexdigest()

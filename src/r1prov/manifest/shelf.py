@@ -1,0 +1,144 @@
+"""The manifests at hand: those shipped, those of the user, and any file named on the way.
+
+A manifest on the shelf is only parsed, not trusted; `trust.store.decide` says who signed it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from r1prov.errors import LimitExceeded, NotFound, Unreadable
+from r1prov.limits import MAX_BUNDLE_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURES
+from r1prov.manifest.schema import Manifest, parse_manifest
+from r1prov.trust.bundle import MessageBundle, parse_bundle
+from r1prov.trust.directories import read_file, user_directory
+from r1prov.trust.shipped import shipped_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+BUNDLE_SUFFIX = ".sigstore.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ShelvedManifest:
+    """A manifest file with its exact bytes, which are what signatures are about.
+
+    Attributes:
+        manifest: The parsed manifest, untrusted.
+        raw: The bytes of the file.
+        path: Where it lies.
+    """
+
+    manifest: Manifest
+    raw: bytes
+    path: Path
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the manifest file."""
+        return hashlib.sha256(self.raw).hexdigest()
+
+    def bundles(self) -> list[tuple[str, MessageBundle]]:
+        """The signature bundles beside the file: name and content.
+
+        Raises:
+            BundleError: One of them is malformed.
+            LimitExceeded: More than `MAX_SIGNATURES`.
+        """
+        names = sorted(bundle_paths(self.path))
+        if len(names) > MAX_SIGNATURES:
+            raise LimitExceeded(
+                f"{len(names)} signatures beside one manifest; the cap is {MAX_SIGNATURES}",
+                subject=str(self.path),
+            )
+        return [
+            (path.name, parse_bundle(read_file(path, MAX_BUNDLE_BYTES), subject=path.name))
+            for path in names
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """The manifests at hand; the first of a name wins."""
+
+    items: tuple[ShelvedManifest, ...]
+
+    def find(self, name: str) -> ShelvedManifest | None:
+        """The manifest of that model name, without regard to case."""
+        wanted = name.casefold()
+        return next((i for i in self.items if i.manifest.name.casefold() == wanted), None)
+
+    def manifests(self) -> list[Manifest]:
+        """Every manifest on the shelf."""
+        return [item.manifest for item in self.items]
+
+    def __iter__(self) -> Iterator[ShelvedManifest]:
+        return iter(self.items)
+
+
+def bundle_paths(manifest: Path) -> Iterable[Path]:
+    """Signature bundles beside a manifest: `NAME.toml.<key id>.sigstore.json`."""
+    prefix = manifest.name + "."
+    try:
+        found = list(manifest.parent.iterdir())
+    except OSError as error:
+        raise Unreadable(
+            f"cannot list {manifest.parent}: {error.strerror}", subject=str(manifest.parent)
+        ) from None
+    return [
+        path for path in found if path.name.startswith(prefix) and path.name.endswith(BUNDLE_SUFFIX)
+    ]
+
+
+def load_manifest(path: Path) -> ShelvedManifest:
+    """Read and parse one manifest file.
+
+    Raises:
+        NotFound: There is none.
+        ManifestError: It is malformed.
+    """
+    raw = read_file(path, MAX_MANIFEST_BYTES)
+    return ShelvedManifest(parse_manifest(raw, subject=str(path)), raw, path)
+
+
+def manifest_directories() -> list[Path]:
+    """`R1PROV_MANIFESTS` (paths split by `:`), the user's directory, the shipped one."""
+    named = [Path(p) for p in os.environ.get("R1PROV_MANIFESTS", "").split(os.pathsep) if p]
+    return [*named, user_directory("manifests"), shipped_dir("manifests")]
+
+
+def load_shelf(directories: Sequence[Path] | None = None) -> Shelf:
+    """Read every `*.toml` of the directories, by default those of `manifest_directories`."""
+    items: dict[str, ShelvedManifest] = {}
+    for directory in manifest_directories() if directories is None else directories:
+        if not directory.is_dir():
+            continue
+        for path in sorted(directory.glob("*.toml")):
+            shelved = load_manifest(path)
+            items.setdefault(shelved.manifest.name.casefold(), shelved)
+    return Shelf(tuple(items.values()))
+
+
+def resolve_manifest(shelf: Shelf, wanted: str) -> ShelvedManifest:
+    """The manifest that `--manifest` means: a file if one is there, else a name on the shelf.
+
+    Raises:
+        NotFound: Neither.
+    """
+    path = Path(wanted)
+    if path.is_file():
+        return load_manifest(path)
+    found = shelf.find(wanted)
+    if found is None:
+        names = ", ".join(sorted(item.manifest.name for item in shelf))
+        raise NotFound(
+            f"no manifest file and no known model is called {wanted}",
+            subject=wanted,
+            hint=f"known models: {names}",
+        )
+    return found

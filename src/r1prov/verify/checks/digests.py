@@ -1,0 +1,123 @@
+"""Every byte: SHA-256 of each file against the manifest, and Git blob ids against the commit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from r1prov.errors import ChangedWhileReading
+from r1prov.verify.checks.listing import part_of
+from r1prov.verify.findings import (
+    Coverage,
+    CoverageState,
+    Finding,
+    Part,
+    Tally,
+    finding,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from r1prov.hashing.engine import HashResult
+    from r1prov.manifest.schema import Manifest
+
+
+def check_digests(
+    manifest: Manifest, hashed: HashResult, git_blobs: dict[str, str]
+) -> Iterator[Finding]:
+    """Compare digests.
+
+    Args:
+        manifest: What the files must be.
+        hashed: What they are.
+        git_blobs: Path to Git blob id, from a commit proof that holds.
+    """
+    for entry in manifest.files:
+        part = part_of(entry.role)
+        error = hashed.errors.get(entry.path)
+        if error is not None:
+            if isinstance(error, ChangedWhileReading):
+                yield finding("file-changed", entry.path, error.message, part=part)
+            continue
+        digest = hashed.digests.get(entry.path)
+        if digest is None:
+            continue
+        if entry.sha256 is not None and digest.sha256 != entry.sha256:
+            yield finding(
+                "file-digest",
+                entry.path,
+                "the content is not what the manifest says",
+                expected=f"sha256:{entry.sha256}",
+                found=f"sha256:{digest.sha256}",
+                hint=_hint(digest.sha256, manifest),
+                part=part,
+            )
+            continue
+        blob = git_blobs.get(entry.path)
+        if blob is not None and digest.git_blob is not None and digest.git_blob != blob:
+            yield finding(
+                "git-blob",
+                entry.path,
+                "another Git blob than the Hub commit holds",
+                expected=f"sha1:{blob}",
+                found=f"sha1:{digest.git_blob}",
+                part=part,
+            )
+
+
+def _hint(sha256: str, manifest: Manifest) -> str | None:
+    """Say so when the content is another file of the same manifest: shards that were swapped."""
+    for entry in manifest.files:
+        if entry.sha256 == sha256:
+            return f"this is the content of {entry.path}: were files renamed or swapped?"
+    return None
+
+
+def coverage_of_digests(manifest: Manifest, hashed: HashResult | None) -> Iterator[Coverage]:
+    """What was hashed, what could not be, and what the manifest has no digest for."""
+    for part in (Part.WEIGHTS, Part.OTHER):
+        entries = [entry for entry in manifest.files if part_of(entry.role) is part]
+        if not entries:
+            continue
+        item = f"SHA-256 of {'weight' if part is Part.WEIGHTS else 'other'} files"
+        if hashed is None:
+            yield Coverage(
+                item, CoverageState.SKIPPED, "level `structure` reads headers only", required=True
+            )
+            continue
+        unread = [entry.path for entry in entries if entry.path in hashed.errors]
+        if unread:
+            detail = "; ".join(f"{path}: {hashed.errors[path].message}" for path in unread[:5])
+            yield Coverage(item, CoverageState.UNREAD, detail)
+        unknown = [entry.path for entry in entries if entry.sha256 is None]
+        if unknown:
+            yield Coverage(
+                item,
+                CoverageState.SKIPPED,
+                f"the manifest has no digest for {len(unknown)} of {len(entries)} files",
+            )
+        if not unread and not unknown:
+            yield Coverage(item, CoverageState.CHECKED, f"{len(entries)} of {len(entries)} files")
+
+
+def tally(manifest: Manifest, part: Part, findings: list[Finding], *, hashed: bool) -> Tally:
+    """How many files of one part are as signed. Without hashing, none can be."""
+    broken = {
+        one.subject
+        for one in findings
+        if one.rule.name
+        in {"file-missing", "file-size", "file-digest", "file-changed", "file-unread", "git-blob"}
+    }
+    entries = [entry for entry in manifest.files if part_of(entry.role) is part]
+    good = [
+        entry
+        for entry in entries
+        if hashed and entry.sha256 is not None and entry.path not in broken
+    ]
+    return Tally(
+        matching=len(good),
+        total=len(entries),
+        matching_bytes=sum(entry.size or 0 for entry in good),
+        total_bytes=sum(entry.size or 0 for entry in entries),
+        differing=tuple(sorted(entry.path for entry in entries if entry.path in broken)),
+    )

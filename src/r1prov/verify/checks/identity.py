@@ -1,0 +1,81 @@
+"""Identity: is it the model that was expected, and does anything claim another name."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from r1prov.text import quoted
+from r1prov.verify.evidence import CONFIG_NAME
+from r1prov.verify.findings import Finding, finding
+from r1prov.verify.rules import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from r1prov.manifest.schema import Manifest
+    from r1prov.verify.evidence import Evidence
+
+EXPECT_FULL = "full"
+_NAME_KEYS = ("_name_or_path", "name_or_path", "model_name")
+
+
+def meets(expect: str, manifest: Manifest) -> bool:
+    """Whether a manifest is the model that `expect` asks for: its name, or the full R1."""
+    if expect.casefold() == EXPECT_FULL:
+        return manifest.variant == "full"
+    return expect.casefold() == manifest.name.casefold()
+
+
+def check_expectation(expect: str | None, manifest: Manifest | None, identified: str) -> list[Finding]:
+    """The model must be the expected one, if one is expected."""
+    if expect is None or (manifest is not None and meets(expect, manifest)):
+        return []
+    wanted = "full DeepSeek-R1 (671B)" if expect.casefold() == EXPECT_FULL else expect
+    return [
+        finding(
+            "model-not-expected",
+            manifest.name if manifest else "model",
+            "the model is another one than expected",
+            expected=wanted,
+            found=f"{manifest.name} ({manifest.variant})" if manifest else identified,
+        )
+    ]
+
+
+def check_claims(
+    evidence: Evidence, manifest: Manifest, names: Iterable[str], expect: str | None
+) -> Iterator[Finding]:
+    """Directory name and config may not claim the name of another known model.
+
+    Only names that r1prov knows count: `models/prod` claims nothing.
+    """
+    known = {_plain(name): name for name in names}
+    known.setdefault("deepseekr1671b", "DeepSeek-R1")
+    own = _plain(manifest.name)
+    config = evidence.config or {}
+    claims = [("directory name", evidence.store.name)]
+    claims += [(f"{CONFIG_NAME} `{key}`", str(config[key])) for key in _NAME_KEYS if key in config]
+    # Whoever names the expected model has read the first line of the result.
+    acknowledged = expect is not None and expect.casefold() == manifest.name.casefold()
+    for where, text in claims:
+        claimed = known.get(_plain(_basename(text)))
+        if claimed is None or _plain(claimed) == own:
+            continue
+        yield finding(
+            "name-claim",
+            where,
+            f"claims {claimed}, and the model is {manifest.name}",
+            expected=manifest.name,
+            found=quoted(text),
+            severity=Severity.WARNING if acknowledged else None,
+        )
+
+
+def _basename(text: str) -> str:
+    """`org/name`, `models--org--name` and `/path/name` all end in the name."""
+    return re.split(r"/|--", text.rstrip("/"))[-1]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold().replace("deepseek-ai", ""))

@@ -1,0 +1,227 @@
+"""Structure: headers, the index against the shards, the inventory, the config against both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from r1prov.errors import FormatError, InputError
+from r1prov.family.blueprint import expected_inventory
+from r1prov.manifest.schema import Role
+from r1prov.text import plural
+from r1prov.verify.evidence import CONFIG_NAME, INDEX_NAME
+from r1prov.verify.findings import (
+    Coverage,
+    CoverageState,
+    Finding,
+    Part,
+    finding,
+    from_format_error,
+)
+from r1prov.verify.rules import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from r1prov.formats.inventory import Inventory
+    from r1prov.manifest.schema import Manifest
+    from r1prov.verify.evidence import Evidence
+
+# Tensors named in one finding; the count always says how many there are.
+_NAMED = 5
+
+
+def check_headers(evidence: Evidence) -> Iterator[Finding]:
+    """Every safetensors file must have a header that follows the specification."""
+    for path, error in evidence.header_errors.items():
+        if isinstance(error, FormatError):
+            yield from_format_error(error, path, part=Part.WEIGHTS)
+    for path, header in evidence.headers.items():
+        for name, message in header.warnings:
+            yield finding(name, path, message, part=Part.WEIGHTS, severity=Severity.WARNING)
+
+
+def check_index(evidence: Evidence) -> Iterator[Finding]:
+    """The union of the shard headers must be the weight map, in both directions."""
+    if evidence.index_error is not None:
+        yield _index_error(evidence)
+        return
+    index = evidence.index
+    if index is None:
+        top = [path for path in evidence.headers if "/" not in path]
+        if len(top) > 1:
+            yield finding(
+                "index-missing",
+                INDEX_NAME,
+                f"{len(top)} weight files and no index that says which tensor is where",
+                part=Part.WEIGHTS,
+            )
+        return
+    placed = {
+        tensor.name: path
+        for path in evidence.headers
+        if "/" not in path
+        for tensor in evidence.headers[path].tensors
+    }
+    unread = {path for path in evidence.header_errors if "/" not in path}
+    wrong: list[tuple[str, str, str]] = []
+    for name, shard in index.weight_map.items():
+        if shard in unread or shard not in evidence.files:
+            continue  # that shard has a finding of its own
+        if shard not in evidence.headers:
+            wrong.append((name, f"a safetensors file `{shard}`", "no such weight file"))
+        elif placed.get(name) != shard:
+            wrong.append((name, f"in {shard}", f"in {placed.get(name, 'no shard')}"))
+    named = set(index.weight_map.values())
+    for name, shard in placed.items():
+        if name not in index.weight_map and shard in named:
+            wrong.append((name, "in the index", f"only in {shard}"))
+    for name, expected, found in wrong[:_NAMED]:
+        yield finding(
+            "index-mismatch",
+            name,
+            f"index and shards disagree ({plural(len(wrong), 'tensor')} in all)",
+            expected=expected,
+            found=found,
+            part=Part.WEIGHTS,
+        )
+    total = sum(
+        tensor.end - tensor.begin
+        for path in named & evidence.headers.keys()
+        for tensor in evidence.headers[path].tensors
+    )
+    if index.total_size is not None and not unread and index.total_size != total:
+        yield finding(
+            "index-total-size",
+            INDEX_NAME,
+            "`total_size` is not the number of tensor bytes",
+            expected=f"{total:,}",
+            found=f"{index.total_size:,}",
+            part=Part.WEIGHTS,
+        )
+
+
+def _index_error(evidence: Evidence) -> Finding:
+    error = evidence.index_error
+    if isinstance(error, FormatError):
+        return from_format_error(error, INDEX_NAME, part=Part.WEIGHTS)
+    message = error.message if error is not None else ""
+    return finding("file-unread", INDEX_NAME, message, part=Part.WEIGHTS)
+
+
+def check_duplicates(inventory: Inventory) -> Iterator[Finding]:
+    """A tensor name may stand in one shard only."""
+    places: dict[str, list[str]] = {}
+    for tensor in inventory.duplicates:
+        places.setdefault(tensor.name, []).append(tensor.file)
+    for name, files in list(places.items())[:_NAMED]:
+        yield finding(
+            "tensor-duplicate",
+            name,
+            f"stands in more than one place ({plural(len(places), 'tensor')} in all)",
+            expected="one file",
+            found=", ".join(files),
+            part=Part.WEIGHTS,
+        )
+
+
+def check_inventory(
+    inventory: Inventory, manifest: Manifest, *, all_headers_read: bool
+) -> tuple[list[Finding], list[Coverage]]:
+    """The tensors must be those of the manifest: names, dtypes and shapes."""
+    item = "inventory against the manifest"
+    architecture = manifest.architecture
+    if architecture is None:
+        if not any(entry.role is Role.WEIGHTS for entry in manifest.files):
+            return [], []
+        return [], [Coverage(item, CoverageState.SKIPPED, "the manifest states none")]
+    if not all_headers_read:
+        return [], [Coverage(item, CoverageState.UNREAD, "not every header could be read")]
+    if inventory.digest() == architecture.inventory_sha256:
+        return [], [
+            Coverage(item, CoverageState.CHECKED, f"{plural(len(inventory), 'tensor')}, all equal")
+        ]
+    findings = [
+        finding(
+            "inventory-mismatch",
+            manifest.name,
+            "names, dtypes and shapes are not those of the manifest",
+            expected=f"{plural(architecture.tensors, 'tensor')}, "
+            f"inventory sha256:{architecture.inventory_sha256}",
+            found=f"{plural(len(inventory), 'tensor')}, inventory sha256:{inventory.digest()}",
+            part=Part.WEIGHTS,
+        )
+    ]
+    try:
+        expected = expected_inventory(architecture.config)
+    except InputError:
+        expected = None
+    if expected is not None:
+        findings += _tensor_findings("inventory-mismatch", expected, inventory, "the manifest")
+    return findings, [Coverage(item, CoverageState.CHECKED, "differs")]
+
+
+def check_config(evidence: Evidence, inventory: Inventory) -> tuple[list[Finding], list[Coverage]]:
+    """`config.json` must describe the tensors in the headers.
+
+    The blueprint derives every tensor from the config, so a config of one model over the weights
+    of another shows at once, whoever signed either of them.
+    """
+    item = "config.json against headers"
+    found = evidence.json_files.get(CONFIG_NAME)
+    if found is None:
+        return [], [Coverage(item, CoverageState.SKIPPED, "no config.json", required=False)]
+    if found.value is None:
+        message = found.error.message if found.error else "malformed"
+        one = finding("config-json", CONFIG_NAME, message, part=Part.WEIGHTS)
+        return [one], [Coverage(item, CoverageState.UNREAD, message, required=False)]
+    try:
+        expected = expected_inventory(found.value)
+    except InputError as error:
+        one = finding("config-mismatch", CONFIG_NAME, error.message, part=Part.WEIGHTS)
+        return [one], [Coverage(item, CoverageState.CHECKED, "differs")]
+    if expected is None:
+        kind = found.value.get("model_type")
+        detail = f"no blueprint for model_type {kind!r}"
+        return [], [Coverage(item, CoverageState.SKIPPED, detail, required=False)]
+    findings = _tensor_findings("config-mismatch", expected, inventory, CONFIG_NAME)
+    detail = "differs" if findings else f"{plural(len(inventory), 'tensor')}, all as described"
+    return findings, [Coverage(item, CoverageState.CHECKED, detail)]
+
+
+def _tensor_findings(
+    name: str,
+    expected: Iterable[tuple[str, str, tuple[int, ...]]],
+    inventory: Inventory,
+    source: str,
+) -> list[Finding]:
+    """Findings for the first tensors that are not as `source` says."""
+    wanted = {tensor[0]: (tensor[1], tensor[2]) for tensor in expected}
+    wrong: list[tuple[str, str, str]] = []
+    for tensor in inventory:
+        want = wanted.get(tensor.name)
+        have = (tensor.dtype, tensor.shape)
+        if want is None:
+            wrong.append((tensor.name, "no such tensor", _shown(have)))
+        elif want != have:
+            wrong.append((tensor.name, _shown(want), _shown(have)))
+    wrong += [
+        (tensor, _shown(want), "no such tensor")
+        for tensor, want in wanted.items()
+        if inventory.get(tensor) is None
+    ]
+    return [
+        finding(
+            name,
+            tensor,
+            f"not as {source} says ({plural(len(wrong), 'tensor')} in all)",
+            expected=want,
+            found=have,
+            part=Part.WEIGHTS,
+        )
+        for tensor, want, have in wrong[:_NAMED]
+    ]
+
+
+def _shown(tensor: tuple[str, tuple[int, ...]]) -> str:
+    dtype, shape = tensor
+    return f"{dtype} [{', '.join(map(str, shape))}]"

@@ -1,0 +1,197 @@
+"""Two models or manifests side by side, by file and by tensor."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from r1prov.hashing.engine import HashJob, hash_blobs
+from r1prov.limits import HASH_BUFFER_BYTES
+from r1prov.manifest.shelf import Shelf, resolve_manifest
+from r1prov.stores.local import LocalStore
+from r1prov.verify.evidence import gather
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from r1prov.formats.inventory import Inventory, Tensor
+    from r1prov.stores.base import Store
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What one side says of a file: size in bytes and SHA-256, either unknown."""
+
+    size: int | None
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a comparison.
+
+    Attributes:
+        label: How the user named it.
+        files: Path to facts.
+        inventory: Tensors, if headers were read; a manifest has only their digest.
+        inventory_sha256: Inventory digest, if known.
+        store: The files themselves, if there are any.
+        data_begins: Path of a weight file to where its tensor data begins.
+    """
+
+    label: str
+    files: dict[str, FileFacts]
+    inventory: Inventory | None
+    inventory_sha256: str | None
+    store: Store | None = None
+    data_begins: dict[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that differs: what it is on each side; None where it is not there."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """All that differs, and what could not be compared."""
+
+    a: str
+    b: str
+    files: tuple[Change, ...]
+    tensors: tuple[Change, ...]
+    not_compared: tuple[str, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing that was compared differs."""
+        return not self.files and not self.tensors
+
+
+def load_side(
+    text: str,
+    shelf: Shelf,
+    *,
+    hashing: bool,
+    workers: int | None = None,
+    progress: Callable[[int], Callable[[int], None]] | None = None,
+) -> Side:
+    """Read one side: a directory or weight file, a manifest file, or a known model's name."""
+    is_manifest = text.endswith(".toml") or not os.path.lexists(text)
+    if is_manifest:
+        manifest = resolve_manifest(shelf, text).manifest
+        files = {entry.path: FileFacts(entry.size, entry.sha256) for entry in manifest.files}
+        architecture = manifest.architecture
+        return Side(text, files, None, architecture.inventory_sha256 if architecture else None)
+    store = LocalStore(text)
+    evidence = gather(store)
+    own = {p: e for p, e in evidence.files.items() if p not in set(evidence.leftovers)}
+    digests: dict[str, str] = {}
+    if hashing:
+        jobs = [HashJob(path, entry.size) for path, entry in own.items()]
+        on_bytes = progress(sum(job.size for job in jobs)) if progress else None
+        hashed = hash_blobs(store.open, jobs, workers=workers, on_bytes=on_bytes)
+        for error in hashed.errors.values():
+            raise error
+        digests = {path: one.sha256 for path, one in hashed.digests.items()}
+    inventory = evidence.inventory(evidence.loadable_weights())
+    return Side(
+        text,
+        {path: FileFacts(entry.size, digests.get(path)) for path, entry in own.items()},
+        inventory,
+        inventory.digest() if len(inventory) else None,
+        store,
+        {path: 8 + header.header_bytes for path, header in evidence.headers.items()},
+    )
+
+
+def compare(a: Side, b: Side) -> Difference:
+    """Compare two sides. What only one of them knows is listed as not compared."""
+    changes: list[Change] = []
+    not_compared: list[str] = []
+    undigested = 0
+    for path in sorted(a.files.keys() | b.files.keys()):
+        left, right = a.files.get(path), b.files.get(path)
+        if left is None or right is None:
+            changes.append(Change(path, _file_text(left), _file_text(right)))
+        elif None not in (left.size, right.size) and left.size != right.size:
+            changes.append(Change(path, _file_text(left), _file_text(right)))
+        elif left.sha256 is None or right.sha256 is None:
+            undigested += 1
+        elif left.sha256 != right.sha256:
+            changes.append(Change(path, _file_text(left), _file_text(right)))
+    if undigested:
+        not_compared.append(f"content of {undigested:,} files: a digest is unknown on one side")
+    tensors: list[Change] = []
+    if a.inventory is not None and b.inventory is not None:
+        tensors = _tensor_changes(a, b)
+    elif a.inventory_sha256 and b.inventory_sha256:
+        if a.inventory_sha256 != b.inventory_sha256:
+            tensors = [Change("inventory sha256", a.inventory_sha256, b.inventory_sha256)]
+        else:
+            not_compared.append("tensors one by one: the inventory digests are equal")
+    else:
+        not_compared.append("tensors: one side states no inventory")
+    return Difference(a.label, b.label, tuple(changes), tuple(tensors), tuple(not_compared))
+
+
+def _file_text(facts: FileFacts | None) -> str | None:
+    if facts is None:
+        return None
+    size = "size unknown" if facts.size is None else f"{facts.size:,} bytes"
+    return size + (f", sha256:{facts.sha256}" if facts.sha256 else "")
+
+
+def _tensor_changes(a: Side, b: Side) -> list[Change]:
+    assert a.inventory is not None  # noqa: S101 - for the type checker; the caller looked
+    assert b.inventory is not None  # noqa: S101
+    changes = []
+    for tensor in a.inventory:
+        other = b.inventory.get(tensor.name)
+        if other is None:
+            changes.append(Change(tensor.name, _tensor_text(tensor), None))
+        elif (tensor.dtype, tensor.shape) != (other.dtype, other.shape):
+            changes.append(Change(tensor.name, _tensor_text(tensor), _tensor_text(other)))
+        elif _may_differ(a, b, tensor, other):
+            left, right = _content(a, tensor), _content(b, other)
+            if left != right:
+                changes.append(Change(tensor.name, f"sha256:{left}", f"sha256:{right}"))
+    changes += [
+        Change(tensor.name, None, _tensor_text(tensor))
+        for tensor in b.inventory
+        if a.inventory.get(tensor.name) is None
+    ]
+    return changes
+
+
+def _may_differ(a: Side, b: Side, left: Tensor, right: Tensor) -> bool:
+    """Only tensors in files whose digests differ need reading."""
+    one, two = a.files[left.file].sha256, b.files[right.file].sha256
+    return one is not None and two is not None and one != two
+
+
+def _content(side: Side, tensor: Tensor) -> str:
+    assert side.store is not None  # noqa: S101 - an inventory comes from a store
+    assert side.data_begins is not None  # noqa: S101
+    digest = hashlib.sha256()
+    position = side.data_begins[tensor.file] + tensor.begin
+    remaining = tensor.end - tensor.begin
+    with side.store.open(tensor.file) as blob:
+        while remaining:
+            chunk = blob.read_at(position, min(HASH_BUFFER_BYTES, remaining))
+            if not chunk:
+                break
+            digest.update(chunk)
+            position += len(chunk)
+            remaining -= len(chunk)
+    return digest.hexdigest()
+
+
+def _tensor_text(tensor: Tensor) -> str:
+    return f"{tensor.dtype} [{', '.join(map(str, tensor.shape))}]"

@@ -1,0 +1,161 @@
+"""Gather what the checks look at: the listing, headers, index, config and first bytes.
+
+Reading happens here, deciding in `checks/`. Nothing here is larger than the headers of the model:
+weights are only hashed, by `pipeline`, after the cheap checks are done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from r1prov.errors import FormatError, LimitExceeded, R1ProvError, StoreError
+from r1prov.formats.executables import classify
+from r1prov.formats.inventory import Inventory
+from r1prov.formats.shard_index import ShardIndex, parse_shard_index
+from r1prov.formats.strictjson import parse_json
+from r1prov.limits import MAX_CONFIG_BYTES, MAX_SHARD_INDEX_BYTES
+from r1prov.manifest.leftovers import is_tool_leftover
+from r1prov.stores.base import Entry, EntryKind, Store, read_small
+from r1prov.stores.headers import read_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from r1prov.formats.safetensors import Header
+
+INDEX_NAME = "model.safetensors.index.json"
+CONFIG_NAME = "config.json"
+# JSON files whose `auto_map` makes loaders import code (transformers `dynamic_module_utils`).
+AUTO_MAP_FILES = ("config.json", "tokenizer_config.json", "processor_config.json")
+_HEAD_BYTES = 4096
+
+
+@dataclass(slots=True)
+class JsonFile:
+    """A small JSON object of the model.
+
+    Attributes:
+        sha256: Digest of the bytes that were parsed.
+        value: The object; None if it is malformed.
+        error: Why it is malformed.
+    """
+
+    sha256: str | None = None
+    value: dict[str, object] | None = None
+    error: R1ProvError | None = None
+
+
+@dataclass(slots=True)
+class Evidence:
+    """All that was read of a model, except the weights themselves."""
+
+    store: Store
+    entries: list[Entry]
+    files: dict[str, Entry] = field(default_factory=dict)
+    leftovers: list[str] = field(default_factory=list)
+    headers: dict[str, Header] = field(default_factory=dict)
+    header_errors: dict[str, FormatError | StoreError] = field(default_factory=dict)
+    index: ShardIndex | None = None
+    index_error: R1ProvError | None = None
+    json_files: dict[str, JsonFile] = field(default_factory=dict)
+    executables: dict[str, str] = field(default_factory=dict)
+    unread: dict[str, StoreError] = field(default_factory=dict)
+
+    @property
+    def config(self) -> dict[str, object] | None:
+        """The parsed `config.json`, if there is a well-formed one."""
+        found = self.json_files.get(CONFIG_NAME)
+        return found.value if found else None
+
+    @property
+    def config_sha256(self) -> str | None:
+        """SHA-256 of `config.json`."""
+        found = self.json_files.get(CONFIG_NAME)
+        return found.sha256 if found else None
+
+    def sizes(self) -> dict[str, int]:
+        """Size in bytes of every regular file that is not a tool's leftover."""
+        return {path: entry.size for path, entry in self.files.items()}
+
+    def loadable_weights(self) -> list[str]:
+        """The weight files a loader would take: those of the index, else the top-level ones."""
+        if self.index is not None:
+            named = set(self.index.weight_map.values())
+            return sorted(path for path in self.headers if path in named)
+        top = sorted(path for path in self.headers if "/" not in path)
+        return top or sorted(self.headers)
+
+    def inventory(self, paths: Iterable[str]) -> Inventory:
+        """The tensors of the weight files at `paths` whose headers are well-formed."""
+        return Inventory(
+            tensor for path in paths if path in self.headers for tensor in self.headers[path].tensors
+        )
+
+
+def gather(store: Store) -> Evidence:
+    """List the store and read headers, index, JSON files and first bytes.
+
+    Raises:
+        StoreError: The store itself cannot be listed.
+        LimitExceeded: More files, or deeper, than the caps allow.
+    """
+    entries = store.entries()
+    evidence = Evidence(store, entries)
+    for entry in entries:
+        if entry.kind is not EntryKind.FILE:
+            continue
+        if is_tool_leftover(entry.path):
+            evidence.leftovers.append(entry.path)
+        evidence.files[entry.path] = entry
+    safetensors = [path for path in evidence.files if path.endswith(".safetensors")]
+    evidence.headers, evidence.header_errors = read_headers(store, safetensors)
+    _read_index(evidence)
+    for name in AUTO_MAP_FILES:
+        if name in evidence.files:
+            evidence.json_files[name] = _read_json_object(evidence, name)
+    _classify(evidence)
+    return evidence
+
+
+def _read_index(evidence: Evidence) -> None:
+    if INDEX_NAME not in evidence.files:
+        return
+    try:
+        raw = read_small(evidence.store, INDEX_NAME, MAX_SHARD_INDEX_BYTES)
+        evidence.index = parse_shard_index(raw, file=INDEX_NAME)
+    except (FormatError, LimitExceeded, StoreError) as error:
+        evidence.index_error = error
+
+
+def _read_json_object(evidence: Evidence, name: str) -> JsonFile:
+    found = JsonFile()
+    try:
+        raw = read_small(evidence.store, name, MAX_CONFIG_BYTES)
+        found.sha256 = hashlib.sha256(raw).hexdigest()
+        value = parse_json(raw, subject=name, max_bytes=MAX_CONFIG_BYTES)
+        if isinstance(value, dict):
+            found.value = value
+        else:
+            found.error = FormatError("config-json", "the file is not a JSON object", subject=name)
+    except (FormatError, LimitExceeded, StoreError) as error:
+        found.error = error
+    return found
+
+
+def _classify(evidence: Evidence) -> None:
+    leftovers = set(evidence.leftovers)
+    for path, entry in evidence.files.items():
+        # A well-formed header proves that the file is safetensors and nothing else.
+        if path in evidence.headers or path in leftovers:
+            continue
+        try:
+            with evidence.store.open(path) as blob:
+                head = blob.read_at(0, min(_HEAD_BYTES, entry.size))
+        except StoreError as error:
+            evidence.unread[path] = error
+            continue
+        kind = classify(path, head)
+        if kind is not None:
+            evidence.executables[path] = kind

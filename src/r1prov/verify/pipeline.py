@@ -1,0 +1,376 @@
+"""The one place that decides.
+
+`verify` chooses the manifest, asks the trust store about it, runs the cheap checks first and the
+hashing last, and turns what it found into a report. It raises only when it could not decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import r1prov
+from r1prov.errors import StoreError
+from r1prov.family.identify import Identification, identify
+from r1prov.hashing.engine import HashJob, HashResult, hash_blobs
+from r1prov.limits import MAX_GIT_BLOB_BYTES
+from r1prov.manifest.schema import Role
+from r1prov.manifest.shelf import Shelf, ShelvedManifest, resolve_manifest
+from r1prov.stores.base import EntryKind
+from r1prov.trust.store import decide as decide_trust
+from r1prov.verify.checks import digests, hygiene, identity, listing, provenance, weights
+from r1prov.verify.evidence import Evidence, gather
+from r1prov.verify.findings import (
+    Coverage,
+    CoverageState,
+    Finding,
+    ManifestUse,
+    Part,
+    Report,
+    Tally,
+    Verdict,
+    decide,
+    finding,
+)
+from r1prov.verify.policy import Level, Policy, Scope
+from r1prov.verify.rules import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from r1prov.manifest.commit_proof import ProofResult
+    from r1prov.stores.base import Store
+    from r1prov.trust.openpgp import OpenPgpKey
+    from r1prov.trust.store import TrustDecision, TrustStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorities:
+    """Whom and what a verification believes.
+
+    Attributes:
+        shelf: Manifests to choose from.
+        trust: Keys and what each may sign.
+        hub_key: The key with which the Hub signs commits.
+    """
+
+    shelf: Shelf
+    trust: TrustStore
+    hub_key: OpenPgpKey
+
+
+def verify(
+    store: Store,
+    authorities: Authorities,
+    policy: Policy,
+    *,
+    manifest: str | None = None,
+    now: datetime | None = None,
+    progress: Callable[[int], Callable[[int], None]] | None = None,
+) -> Report:
+    """Verify a model against its manifest.
+
+    Args:
+        store: Where the model lives.
+        authorities: Manifests, trusted keys and the Hub's key.
+        policy: How deep, which files, and which model is expected.
+        manifest: Manifest file or model name; None identifies the model among the shelf.
+        now: Time at which key validity is judged; None is the present.
+        progress: Called with the number of bytes to hash; returns a callback for bytes done.
+
+    Raises:
+        StoreError: The model cannot be listed.
+        InputError: A manifest, bundle or trust file of ours is malformed.
+    """
+    started = datetime.now(UTC)
+    evidence = gather(store)
+    loadable = evidence.inventory(evidence.loadable_weights())
+    identification = identify(
+        loadable,
+        config=evidence.config,
+        config_sha256=evidence.config_sha256,
+        file_sizes=evidence.sizes(),
+        manifests=authorities.shelf.manifests(),
+    )
+    shelved, chosen = _choose(authorities.shelf, manifest, identification)
+    run = _Run(evidence, policy, shelved)
+    run.findings += listing.check_entries(evidence)
+    run.findings += weights.check_headers(evidence)
+    run.findings += weights.check_index(evidence)
+    if not evidence.headers and not evidence.header_errors:
+        run.findings.append(
+            finding("no-weights", store.name, "no safetensors file here", part=Part.WEIGHTS)
+        )
+    run.findings += hygiene.check_executables(evidence, run.manifest)
+    run.findings += hygiene.check_auto_map(evidence, run.manifest)
+    run.findings += identity.check_expectation(
+        policy.expect, run.manifest, identification.headline()
+    )
+    use = None
+    if shelved is None:
+        run.without_manifest(loadable, identification)
+    else:
+        trusted = decide_trust(
+            authorities.trust,
+            model=shelved.manifest.name,
+            data=shelved.raw,
+            bundles=shelved.bundles(),
+            now=now or started,
+        )
+        use = _manifest_use(shelved, chosen, trusted)
+        names = [one.name for one in authorities.shelf.manifests()]
+        run.against(shelved, trusted, authorities.hub_key, names)
+        if policy.level is Level.FULL:
+            run.hash_files(progress)
+        run.coverage += digests.coverage_of_digests(shelved.manifest, run.hashed)
+    run.relist()
+    return run.report(use, identification, started)
+
+
+def _choose(
+    shelf: Shelf, wanted: str | None, identification: Identification
+) -> tuple[ShelvedManifest | None, str]:
+    """The manifest to use and why."""
+    if wanted is not None:
+        return resolve_manifest(shelf, wanted), "asked for with --manifest"
+    if identification.name is None:
+        return None, "no manifest fits"
+    found = shelf.find(identification.name)
+    best = identification.candidates[0]
+    how = "its headers are exactly those" if best.exact else "its headers come closest"
+    return found, f"identified: {how} of {identification.name}"
+
+
+def _manifest_use(shelved: ShelvedManifest, chosen: str, trusted: TrustDecision) -> ManifestUse:
+    manifest = shelved.manifest
+    return ManifestUse(
+        name=manifest.name,
+        variant=manifest.variant,
+        publisher=manifest.publisher,
+        revision=manifest.revision,
+        location=str(shelved.path),
+        sha256=shelved.sha256,
+        chosen=chosen,
+        tree_digest=manifest.tree_digest() if manifest.complete else None,
+        signers=tuple(
+            f"{check.owner or 'unknown signer'}, key {check.key_id[:8] or 'unnamed'}: "
+            + check.state.name.lower().replace("_", " ")
+            for check in trusted.checks
+        ),
+        trusted=trusted.trusted,
+    )
+
+
+class _Run:
+    """What one verification has found so far."""
+
+    def __init__(self, evidence: Evidence, policy: Policy, shelved: ShelvedManifest | None) -> None:
+        self.evidence = evidence
+        self.policy = policy
+        self.manifest = shelved.manifest if shelved else None
+        self.findings: list[Finding] = []
+        self.coverage: list[Coverage] = []
+        self.provenance: list[str] = []
+        self.hashed: HashResult | None = None
+        self.proof: ProofResult | None = None
+        for entry in evidence.entries:
+            if entry.kind is EntryKind.UNREADABLE:
+                self._unread(entry.path, entry.detail)
+        for path, error in evidence.header_errors.items():
+            if isinstance(error, StoreError):
+                self._unread(path, error.message)
+        for path, error in evidence.unread.items():
+            self._unread(path, error.message)
+
+    def _unread(self, path: str, why: str) -> None:
+        """Not readable is not a mismatch: the verdict is incomplete, never fail."""
+        self.coverage.append(Coverage(path, CoverageState.UNREAD, why))
+
+    def without_manifest(self, inventory, identification: Identification) -> None:  # type: ignore[no-untyped-def]
+        """The checks that need no manifest, and the sentence that there is none."""
+        found, coverage = weights.check_config(self.evidence, inventory)
+        self.findings += [*weights.check_duplicates(inventory), *found]
+        self.coverage += coverage
+        self.findings.append(
+            finding(
+                "no-manifest",
+                self.evidence.store.name,
+                "nothing signed to hold this model against",
+                found=identification.headline(),
+            )
+        )
+        self.coverage.append(Coverage("manifest", CoverageState.SKIPPED, "none fits this model"))
+
+    def against(
+        self,
+        shelved: ShelvedManifest,
+        trusted: TrustDecision,
+        hub_key: OpenPgpKey,
+        names: list[str],
+    ) -> None:
+        """Every check against the manifest except hashing."""
+        manifest, evidence = shelved.manifest, self.evidence
+        self.findings += provenance.check_signatures(trusted, shelved.path.name)
+        self.coverage.append(
+            Coverage("manifest signature", CoverageState.CHECKED, shelved.path.name)
+        )
+        found, coverage, self.proof, lines = provenance.check_commit(manifest, hub_key)
+        self.findings += found
+        self.coverage += coverage
+        self.provenance += lines
+        self.findings += listing.check_listing(evidence, manifest)
+        self.findings += identity.check_claims(evidence, manifest, names, self.policy.expect)
+        listed = [
+            entry.path
+            for entry in manifest.files
+            if entry.role is Role.WEIGHTS and entry.path in evidence.headers
+        ]
+        inventory = evidence.inventory(listed)
+        unread = [entry.path for entry in manifest.files if entry.path in evidence.header_errors]
+        self.findings += weights.check_duplicates(inventory)
+        found, coverage = weights.check_inventory(
+            inventory, manifest, all_headers_read=not unread
+        )
+        self.findings += found
+        self.coverage += coverage
+        found, coverage = weights.check_config(evidence, inventory)
+        self.findings += found
+        self.coverage += coverage
+
+    def hash_files(self, progress: Callable[[int], Callable[[int], None]] | None) -> None:
+        """Hash every listed file that is there with the size it must have."""
+        if self.manifest is None:
+            return
+        git_blobs = self.proof.bound_git if self.proof else {}
+        jobs = []
+        for entry in self.manifest.files:
+            found = self.evidence.files.get(entry.path)
+            # A file of another size cannot have the digest: reading 688 GB to say so helps nobody.
+            if found is None or (entry.size is not None and entry.size != found.size):
+                continue
+            small = found.size <= MAX_GIT_BLOB_BYTES
+            jobs.append(HashJob(entry.path, found.size, entry.path in git_blobs and small))
+        on_bytes = progress(sum(job.size for job in jobs)) if progress else None
+        self.hashed = hash_blobs(
+            self.evidence.store.open, jobs, workers=self.policy.workers, on_bytes=on_bytes
+        )
+        self.findings += digests.check_digests(self.manifest, self.hashed, git_blobs)
+
+    def relist(self) -> None:
+        """Files that came, went or changed size while the check ran were not verified."""
+        before = {(entry.path, entry.kind, entry.size) for entry in self.evidence.entries}
+        after = {(entry.path, entry.kind, entry.size) for entry in self.evidence.store.entries()}
+        for path in sorted({entry[0] for entry in before ^ after}):
+            self.findings.append(
+                finding("listing-changed", path, "came, went or changed while the check ran")
+            )
+
+    def report(
+        self, use: ManifestUse | None, identification: Identification, started: datetime
+    ) -> Report:
+        """The report, with the scope applied and the verdict decided."""
+        findings = tuple(_scoped(self.findings, self.policy.scope))
+        coverage = tuple(_scoped_coverage(self.coverage, self.policy.scope))
+        verdict = decide(findings, coverage)
+        hashed = self.hashed is not None
+        weights_tally, other_tally = Tally(), Tally()
+        if self.manifest is not None:
+            weights_tally = digests.tally(
+                self.manifest, Part.WEIGHTS, self.findings, hashed=hashed
+            )
+            other_tally = digests.tally(self.manifest, Part.OTHER, self.findings, hashed=hashed)
+        loadable = self.evidence.inventory(self.evidence.loadable_weights())
+        result = self.hashed
+        return Report(
+            model=self.evidence.store.location,
+            verdict=verdict,
+            level=self.policy.level.value,
+            scope=self.policy.scope.value,
+            expected=self.policy.expect,
+            manifest=use,
+            headline=_headline(verdict, use, identification, self.policy),
+            weights=weights_tally,
+            other=other_tally,
+            findings=findings,
+            coverage=coverage,
+            provenance=tuple(self.provenance),
+            inventory_sha256=loadable.digest() if len(loadable) else None,
+            tensors=len(loadable),
+            bytes_hashed=sum(one.size for one in result.digests.values()) if result else 0,
+            digests={p: one.sha256 for p, one in sorted(result.digests.items())} if result else {},
+            started_at=started,
+            finished_at=datetime.now(UTC),
+            version=r1prov.__version__,
+        )
+
+
+def _scoped(findings: list[Finding], scope: Scope) -> list[Finding]:
+    """Under `--scope weights` differing small files are listed and do not fail."""
+    if scope is Scope.ALL:
+        return _with_revision_hint(findings)
+    return [
+        finding_with(one, Severity.WARNING)
+        if one.part is Part.OTHER and one.severity is Severity.ERROR
+        else one
+        for one in findings
+    ]
+
+
+def finding_with(one: Finding, severity: Severity) -> Finding:
+    """The same finding with another severity."""
+    return Finding(
+        one.rule, one.subject, one.message, one.expected, one.found, one.hint, severity, one.part
+    )
+
+
+def _with_revision_hint(findings: list[Finding]) -> list[Finding]:
+    """Where only small files differ, say how to go on: a later revision is the usual reason."""
+    errors = [one for one in findings if one.severity is Severity.ERROR]
+    if not errors or any(one.part is not Part.OTHER for one in errors):
+        return findings
+    hint = (
+        "only small files differ, not the weights; they may be of a later revision: go on with "
+        "--scope weights, or sign a manifest of your own revision (r1prov manifest create)"
+    )
+    return [
+        Finding(
+            one.rule,
+            one.subject,
+            one.message,
+            one.expected,
+            one.found,
+            one.hint or hint,
+            one.severity,
+            one.part,
+        )
+        if one.severity is Severity.ERROR
+        else one
+        for one in findings
+    ]
+
+
+def _scoped_coverage(coverage: list[Coverage], scope: Scope) -> list[Coverage]:
+    if scope is Scope.ALL:
+        return coverage
+    return [
+        Coverage(one.item, one.state, one.detail, required=False)
+        if one.item == "SHA-256 of other files"
+        else one
+        for one in coverage
+    ]
+
+
+def _headline(
+    verdict: Verdict, use: ManifestUse | None, identification: Identification, policy: Policy
+) -> str:
+    """The first line: the verdict, and as which model."""
+    if use is None:
+        return f"no signed manifest fits; the headers say: {identification.headline()}"
+    scope = "" if policy.scope is Scope.ALL else ", weights only"
+    name = f"{use.name} ({use.variant}, {use.publisher}, revision {use.revision[:12]})"
+    if verdict is Verdict.PASS:
+        return f"as {name}{scope}"
+    return f"against {name}{scope}"
+
+

@@ -1,0 +1,310 @@
+"""The rule table: every way a model can be wrong, with an id that never changes.
+
+Ids are grouped by hundreds: 0xx files, 1xx safetensors headers, 2xx shard index and JSON,
+3xx signatures and trust, 4xx identity and architecture, 5xx hygiene, 6xx provenance.
+An id is never reused; a retired rule keeps its line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How much a finding weighs in the verdict."""
+
+    ERROR = "error"  # the verdict is fail
+    WARNING = "warning"  # shown, does not change the verdict
+    NOTE = "note"  # context that helps to read the result
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        id: `R1P` and three digits, fixed for ever.
+        name: What parsers and tests call it.
+        title: One line for a reader.
+        severity: What a broken rule weighs unless the policy says otherwise.
+        help: Why the rule exists and what to do.
+    """
+
+    id: str
+    name: str
+    title: str
+    severity: Severity
+    help: str
+
+
+_E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
+_REFETCH = "Download the file again from the publisher and verify it again."
+_SPEC = "The safetensors specification forbids it; another reader could see other weights."
+
+_TABLE: tuple[tuple[str, str, str, Severity, str], ...] = (
+    # files
+    ("001", "file-missing", "A file of the manifest is missing", _E, _REFETCH),
+    (
+        "002",
+        "file-unlisted",
+        "A file is not in the manifest",
+        _E,
+        "Loaders pick files by name, so an extra file can replace a listed one. Remove it, or sign "
+        "a manifest that lists it.",
+    ),
+    ("003", "file-size", "A file has another size than the manifest says", _E, _REFETCH),
+    ("004", "file-digest", "A file has another SHA-256 than the manifest says", _E, _REFETCH),
+    (
+        "005",
+        "file-changed",
+        "A file changed while it was read",
+        _E,
+        "Stop whatever writes to the model and verify again; a digest of a moving file means "
+        "nothing.",
+    ),
+    ("006", "file-unread", "A file could not be read", _E, "Check permissions and the disk."),
+    (
+        "007",
+        "file-name",
+        "A file name that no manifest may carry",
+        _E,
+        "Rename or remove the file: control characters, backslashes, device names and their kind "
+        "are read differently by different systems.",
+    ),
+    (
+        "008",
+        "name-collision",
+        "Two names are one file on some systems",
+        _E,
+        "Names that differ only in case or Unicode form overwrite each other when copied.",
+    ),
+    ("009", "listing-changed", "Files came or went during the check", _E, "Verify again at rest."),
+    (
+        "010",
+        "not-covered",
+        "A file of the release has no known digest",
+        _N,
+        "The manifest says that the release has more small files than it has digests for.",
+    ),
+    ("011", "leftover", "A leftover of a download tool", _N, "Loaders never read it."),
+    (
+        "012",
+        "limit",
+        "The model is larger than a cap",
+        _E,
+        "See the caps in the documentation; a model of this shape is not verified.",
+    ),
+    (
+        "013",
+        "crosses-device",
+        "A file lies on another file system",
+        _W,
+        "A mount inside the model can be exchanged without touching the directory.",
+    ),
+    # safetensors headers
+    ("101", "header-truncated", "The file ends inside its header", _E, _REFETCH),
+    ("102", "header-length", "The header length is impossible", _E, _SPEC),
+    ("103", "header-too-large", "The header is over the 100 MB cap", _E, _SPEC),
+    ("104", "header-padding", "The header is padded far beyond need", _E, "Padding hides data."),
+    ("105", "header-utf8", "The header is not UTF-8", _E, _SPEC),
+    ("106", "header-start", "The header does not start with `{`", _E, _SPEC),
+    ("107", "header-json", "The header is not strict JSON", _E, _SPEC),
+    (
+        "108",
+        "header-duplicate-key",
+        "A key stands twice in the header",
+        _E,
+        "Readers keep different ones of the two: the same file then is two models. " + _SPEC,
+    ),
+    ("109", "header-unknown-field", "A tensor entry has an unknown member", _E, _SPEC),
+    ("110", "header-metadata", "`__metadata__` is not an object of strings", _E, _SPEC),
+    ("111", "tensor-entry", "A tensor entry is malformed", _E, _SPEC),
+    ("112", "tensor-name", "A tensor name is unsafe", _E, "No model of the field uses such names."),
+    ("113", "tensor-name-twins", "Tensor names differ only in case", _W, "Legal, and confusing."),
+    ("114", "tensor-rank", "A shape has too many dimensions", _E, "No framework can load it."),
+    ("115", "tensor-overflow", "A shape overflows 63 bits", _E, _SPEC),
+    ("116", "tensor-misaligned", "A tensor does not fill whole bytes", _E, _SPEC),
+    ("117", "tensor-size", "Shape and dtype do not match the byte range", _E, _SPEC),
+    ("118", "tensor-offset", "A byte range is impossible", _E, _SPEC),
+    ("119", "tensor-overlap", "Two tensors share bytes", _E, _SPEC),
+    ("120", "tensor-hole", "Bytes belong to no tensor", _E, _SPEC),
+    ("121", "trailing-bytes", "Bytes follow the last tensor", _E, _SPEC),
+    ("122", "data-truncated", "The data ends before the last tensor", _E, _REFETCH),
+    ("123", "dtype-unknown", "An unknown dtype", _E, _SPEC),
+    ("124", "too-many-tensors", "More tensors than any model has", _E, "See the caps."),
+    # shard index and JSON
+    ("201", "index-json", "The shard index is not strict JSON", _E, _REFETCH),
+    (
+        "202",
+        "index-duplicate",
+        "The shard index names a tensor twice",
+        _E,
+        "Which weights load would depend on the reader.",
+    ),
+    ("203", "index-path", "The shard index points outside the model", _E, "Do not load it."),
+    ("204", "index-entry", "The shard index has a malformed entry", _E, _REFETCH),
+    ("205", "index-mismatch", "Index and shards disagree on a tensor", _E, _REFETCH),
+    (
+        "206",
+        "index-total-size",
+        "`total_size` of the index is not the sum of the tensors",
+        _N,
+        "DeepSeek-R1's own index has 1,369,062,772,000 there, twice its element count: harmless.",
+    ),
+    ("207", "tensor-duplicate", "A tensor stands in two shards", _E, "Remove the foreign shard."),
+    ("208", "index-missing", "Several weight files and no shard index", _W, "Loaders need it."),
+    ("209", "config-json", "A JSON file is malformed", _E, _REFETCH),
+    # signatures and trust
+    (
+        "301",
+        "signature-missing",
+        "The manifest has no signature",
+        _E,
+        "Sign it: `r1prov manifest sign MANIFEST --key KEY`.",
+    ),
+    ("302", "signature-invalid", "A signature does not verify", _E, "Do not use the manifest."),
+    (
+        "303",
+        "signer-unknown",
+        "Signed by a key that is not in the trust store",
+        _E,
+        "Get the public key from its owner over another channel, then `r1prov key add`.",
+    ),
+    ("304", "signer-expired", "The signing key is past its validity", _E, "Sign again."),
+    ("305", "signer-not-yet-valid", "The signing key is not valid yet", _E, "Check the clock."),
+    ("306", "signer-revoked", "The signing key was revoked", _E, "Do not use the manifest."),
+    (
+        "307",
+        "signer-out-of-scope",
+        "The key may not sign for this model",
+        _E,
+        "The trust file limits each key to model names.",
+    ),
+    (
+        "308",
+        "signature-threshold",
+        "Fewer good signatures than the trust store asks for",
+        _E,
+        "Ask the other signers; the same key counts once.",
+    ),
+    # identity and architecture
+    (
+        "401",
+        "no-manifest",
+        "No manifest fits this model",
+        _W,
+        "`r1prov identify MODEL` shows what the headers say; `r1prov manifest create` makes one.",
+    ),
+    (
+        "402",
+        "model-not-expected",
+        "The model is another one than expected",
+        _E,
+        "The verdict is about the model named in the first line, and `--expect` asked for another.",
+    ),
+    (
+        "403",
+        "name-claim",
+        "Directory or config claims another model's name",
+        _E,
+        "Rename the directory, or say `--expect NAME` with the model that it is.",
+    ),
+    (
+        "404",
+        "inventory-mismatch",
+        "The tensors are not those of the manifest",
+        _E,
+        "Names, dtypes and shapes come from the headers alone: this is not the released model.",
+    ),
+    (
+        "405",
+        "config-mismatch",
+        "config.json does not describe these weights",
+        _E,
+        "A config of one model over the weights of another is how a distill is sold as R1.",
+    ),
+    ("406", "no-weights", "No weight files", _E, "Point at the directory with the weights."),
+    (
+        "407",
+        "inventory-unknown",
+        "The manifest states no inventory",
+        _W,
+        "Headers were read, and there was nothing to hold them against.",
+    ),
+    ("408", "config-unchecked", "config.json was not held against the headers", _N, "See why."),
+    # hygiene
+    (
+        "501",
+        "executable-file",
+        "A file that can run code when loaded",
+        _E,
+        "Pickles and native code run with the rights of the server. Use safetensors only.",
+    ),
+    (
+        "502",
+        "code-unlisted",
+        "Python code that the manifest does not list",
+        _E,
+        "With `trust_remote_code` it runs in the server. Remove it or sign a manifest with it.",
+    ),
+    (
+        "503",
+        "custom-code",
+        "The model brings its own code",
+        _N,
+        "`auto_map` makes loaders run the listed `.py` files when `trust_remote_code` is set.",
+    ),
+    (
+        "504",
+        "symlink",
+        "A symbolic link",
+        _E,
+        "The target can change without the model changing. Copy the file in.",
+    ),
+    ("505", "not-regular", "Not a regular file", _E, "A pipe or device has no content to verify."),
+    (
+        "506",
+        "auto-map",
+        "`auto_map` names code that the manifest does not list",
+        _E,
+        "The config makes loaders import it. Do not load with `trust_remote_code`.",
+    ),
+    (
+        "507",
+        "shadowing-file",
+        "A file that loaders prefer over the listed weights",
+        _E,
+        "Loaders look for it first, so other weights than the verified ones would load.",
+    ),
+    # provenance
+    (
+        "601",
+        "commit-proof",
+        "The Hub commit proof does not hold",
+        _E,
+        "The manifest and the commit it cites disagree: do not use the manifest.",
+    ),
+    (
+        "602",
+        "git-blob",
+        "A file has another Git blob id than the Hub commit says",
+        _E,
+        _REFETCH,
+    ),
+)
+
+RULES: tuple[Rule, ...] = tuple(
+    Rule(f"R1P{number}", name, title, severity, text) for number, name, title, severity, text in _TABLE
+)
+_BY_NAME = {rule.name: rule for rule in RULES}
+
+
+def rule(name: str) -> Rule:
+    """The rule with that name; an unknown name is a bug and raises `KeyError`."""
+    return _BY_NAME[name]
+
+
+def knows(name: str) -> bool:
+    """Whether the table has a rule with that name."""
+    return name in _BY_NAME

@@ -1,0 +1,253 @@
+"""Manners of the command line: exit status, streams, help, hostile names."""
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from r1prov.cli.app import run
+
+COMMANDS = [
+    ["verify"],
+    ["identify"],
+    ["inspect"],
+    ["hash"],
+    ["diff"],
+    ["manifest"],
+    ["manifest", "create"],
+    ["manifest", "sign"],
+    ["manifest", "verify"],
+    ["manifest", "show"],
+    ["manifest", "list"],
+    ["key"],
+    ["key", "generate"],
+    ["key", "show"],
+    ["key", "add"],
+    ["key", "revoke"],
+]
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A directory with two weight files that the safetensors library wrote."""
+    from safetensors import serialize_file
+
+    directory = tmp_path / "model"
+    directory.mkdir()
+    for name in ("a", "b"):
+        tensors = {f"{name}.w": {"dtype": "float32", "shape": [2, 3], "data": bytes(24)}}
+        serialize_file(tensors, str(directory / f"{name}.safetensors"))
+    return directory
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_shows_examples(command, capsys):
+    assert run([*command, "--help"]) == 0
+    out = capsys.readouterr().out
+    if command not in (["manifest"], ["key"]):
+        assert "Examples:" in out
+
+
+def test_usage_errors_are_2(capsys):
+    for arguments in (["nonsense"], ["verify"], ["verify", ".", "--level", "x"], ["hash", "--zz"]):
+        assert run(arguments) == 2
+        assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_missing_model_is_4(capsys):
+    for command in ("verify", "identify", "inspect", "hash"):
+        assert run([command, "/no/such/model"]) == 4
+        err = capsys.readouterr().err
+        assert "/no/such/model" in err
+        assert "Traceback" not in err
+
+
+def test_a_bug_is_70_not_1(monkeypatch, capsys):
+    def broken(*_):
+        raise RuntimeError("oh\x1b[31m")
+
+    monkeypatch.setattr("r1prov.stores.local.LocalStore.__init__", broken)
+    assert run(["verify", "."]) == 70
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_hash_lines_are_read_by_sha256sum(model, capsys):
+    (model / "back\\slash").write_bytes(b"1")
+    (model / "new\nline").write_bytes(b"2")
+    assert run(["hash", str(model)]) == 0
+    lines = capsys.readouterr().out
+    done = subprocess.run(
+        ["sha256sum", "-c", "--strict", "-"], input=lines, text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert lines.count("\n") == 4
+
+
+def test_hash_check_reads_what_sha256sum_writes(model, tmp_path, capsys):
+    done = subprocess.run(
+        "sha256sum *", shell=True, cwd=model, capture_output=True, text=True, check=True
+    )
+    sums = tmp_path / "SUMS"
+    sums.write_text(done.stdout)
+    assert run(["hash", str(model), "--check", str(sums)]) == 0
+    (model / "a.safetensors").write_bytes(b"x")
+    (model / "b.safetensors").unlink()
+    assert run(["hash", str(model), "--check", str(sums)]) == 1
+    out = capsys.readouterr().out
+    assert "a.safetensors: FAILED (expected" in out
+    assert "b.safetensors: FAILED (no such file)" in out
+
+
+def test_two_digests_for_one_file_cannot_both_hold(model, tmp_path, capsys):
+    assert run(["hash", str(model), "--relative", "-o", str(tmp_path / "S")]) == 0
+    sums = tmp_path / "S"
+    first = sums.read_text().splitlines()[0]
+    sums.write_text(f"{first}\n{'0' * 64}{first[64:]}\n")
+    assert run(["hash", str(model), "--check", str(sums)]) == 1
+
+
+def test_malformed_sums_are_4(model, tmp_path):
+    sums = tmp_path / "SUMS"
+    for content in (b"", b"zz  a\n", b"\xff" * 100):
+        sums.write_bytes(content)
+        assert run(["hash", str(model), "--check", str(sums)]) == 4
+
+
+def test_inspect_counts_what_is_there(model, capsys):
+    assert run(["inspect", str(model), "--json", "--tensors"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["tensors"], value["elements"], value["data_bytes"]) == (2, 12, 48)
+    assert value["inventory"][0]["shape"] == [2, 3]
+    assert run(["inspect", str(model), "--match", "a.*"]) == 0
+    out = capsys.readouterr().out
+    assert "a.w" in out
+    assert "b.w" not in out
+
+
+def test_inspect_reports_a_malformed_header(model, capsys):
+    (model / "c.safetensors").write_bytes(b"\xff" * 64)
+    assert run(["inspect", str(model)]) == 1
+    assert "c.safetensors" in capsys.readouterr().err
+
+
+def test_diff_names_files_and_tensors(model, tmp_path, capsys):
+    other = Path(shutil.copytree(model, tmp_path / "other"))
+    assert run(["diff", str(model), str(other)]) == 0
+    with (other / "a.safetensors").open("r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        stream.write(b"\x01")
+    (other / "extra.txt").write_text("x")
+    assert run(["diff", str(model), str(other), "--format", "json"]) == 1
+    text = capsys.readouterr().out
+    value = json.loads(text[text.index('{\n  "schema"') :])
+    assert {one["name"] for one in value["files"]} == {"a.safetensors", "extra.txt"}
+    assert [one["name"] for one in value["tensors"]] == ["a.w"]
+
+
+def test_diff_of_manifests(capsys):
+    assert run(["diff", "DeepSeek-R1", "DeepSeek-R1"]) == 0
+    assert run(["diff", "DeepSeek-R1", "DeepSeek-R1-Distill-Qwen-7B"]) == 1
+
+
+def test_private_keys_are_0600_encrypted_and_never_overwritten(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "k.pem"
+    monkeypatch.setenv("R1PROV_KEY_PASSPHRASE", "correct horse")
+    assert run(["key", "generate", str(path)]) == 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    before = path.read_bytes()
+    assert before.startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    assert run(["key", "generate", str(path)]) == 2
+    assert path.read_bytes() == before
+    err = capsys.readouterr().err
+    assert "correct horse" not in err
+    monkeypatch.setenv("R1PROV_KEY_PASSPHRASE", "wrong")
+    manifest = tmp_path / "DeepSeek-R1.toml"
+    shutil.copy(Path(__file__).parents[2] / "manifests" / "DeepSeek-R1.toml", manifest)
+    assert run(["manifest", "sign", str(manifest), "--key", str(path)]) == 4
+    assert "passphrase" in capsys.readouterr().err
+
+
+def test_no_passphrase_is_said_out_loud(tmp_path, capsys):
+    assert run(["key", "generate", str(tmp_path / "k"), "--no-passphrase"]) == 0
+    assert "without a passphrase" in capsys.readouterr().err
+
+
+def test_shipped_manifests_verify(capsys):
+    assert run(["manifest", "list"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert len(names) >= 9
+    for name in names:
+        assert run(["manifest", "verify", name]) == 0, capsys.readouterr().out
+        assert run(["manifest", "show", name]) == 0
+
+
+def test_hostile_names_reach_no_terminal_raw(model, capsys):
+    for name in ("\x1b]0;pwned\x07", "a\u202eb", "x\nPASS  as DeepSeek-R1"):
+        (model / name).write_bytes(b"x")
+    for arguments in (["verify"], ["inspect"], ["identify"]):
+        run([*arguments, str(model)])
+        out, err = capsys.readouterr()
+        for text in (out, err):
+            assert "\x1b" not in text
+            assert "\u202e" not in text
+            assert "\nPASS" not in text
+
+
+def test_undecodable_names_are_findings(model, capsys):
+    Path(os.fsdecode(bytes(model / "x") + b"\xff\xfe")).write_bytes(b"1")
+    assert run(["verify", str(model), "--format", "json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert any(one["name"] == "file-name" for one in report["findings"])
+
+
+def test_a_closed_pipe_is_silent(model):
+    script = f"{sys.executable} -m r1prov hash {model} | true"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_an_ascii_terminal_loses_nothing(model):
+    (model / "模型.txt").write_bytes(b"1")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    done = subprocess.run(
+        [sys.executable, "-m", "r1prov", "verify", str(model)],
+        capture_output=True,
+        env=environment,
+    )
+    assert b"Traceback" not in done.stderr
+    assert b"\\u6a21" in done.stdout
+
+
+def test_interrupt_ends_with_130(tmp_path):
+    """20 GB of sparse zeros take longer than the test waits before it interrupts."""
+    big = tmp_path / "big"
+    big.mkdir()
+    with (big / "x.bin").open("wb") as stream:
+        stream.truncate(20_000_000_000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "r1prov", "hash", str(big)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(1.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert out == ""
+    assert "interrupted" in err
+    assert "Traceback" not in err
+
+
+def test_half_a_report_never_exists(model, tmp_path):
+    target = tmp_path / "no" / "such" / "directory" / "report.json"
+    assert run(["verify", str(model), "-o", str(target)]) == 4
+    assert list(tmp_path.glob("**/.report*")) == []
