@@ -4,7 +4,6 @@ An exception means "could not decide". A bad model is a value (a finding), not a
 
 R1ProvError                 exit
 ├─ UsageError                 2   the command was asked for in a way it cannot be carried out
-│   └─ MissingExtra           2   an optional dependency is not installed
 ├─ InputError                 4   something we were given is malformed
 │   ├─ FormatError            4   bytes of a model file break a rule; carries the rule's name
 │   │   ├─ JsonError  SafetensorsError  ShardIndexError
@@ -15,10 +14,11 @@ R1ProvError                 exit
 │   ├─ KeyFileError           4
 │   ├─ BundleError            4
 │   └─ CommitProofError       4   (OpenPgpError below it)
-├─ StoreError                 4   a store or one of its blobs could not be read
-│   ├─ NotFound  Unreadable
-│   └─ ChangedWhileReading
-└─ Interrupted              130
+└─ StoreError                 4   a store or one of its blobs could not be read
+    ├─ NotFound  Unreadable
+    └─ ChangedWhileReading
+
+A command that is interrupted exits 130, and one that meets a bug 70 (`cli/app.py`).
 """
 
 from __future__ import annotations
@@ -49,10 +49,6 @@ class UsageError(R1ProvError):
     """The command cannot be carried out as it was asked for."""
 
     exit_code = 2
-
-
-class MissingExtra(UsageError):
-    """An optional dependency is not installed; the message names the extra to install."""
 
 
 class InputError(R1ProvError):
@@ -149,9 +145,3 @@ class Unreadable(StoreError):
 
 class ChangedWhileReading(StoreError):
     """A blob changed while it was read, so no digest of it means anything."""
-
-
-class Interrupted(R1ProvError):
-    """The user asked to stop."""
-
-    exit_code = 130

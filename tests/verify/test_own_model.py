@@ -97,9 +97,7 @@ def test_below_threshold_and_then_met_by_a_second_signer(verify, rules, signed, 
     assert (status, rules(report)) == (1, {"signature-threshold"})
     assert run(["key", "generate", "k2.pem", "--no-passphrase", "--algorithm", "ed25519"]) == 0
     assert run(["manifest", "sign", "tiny-model.toml", "--key", "k2.pem"]) == 0
-    assert (
-        run(["key", "add", "k2.pem.pub", "--owner", "b", "--model", "*", "--keys", "keys"]) == 0
-    )
+    assert run(["key", "add", "k2.pem.pub", "--owner", "b", "--model", "*", "--keys", "keys"]) == 0
     assert verify(tiny, *signed)[0] == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
 import typer
 
@@ -13,6 +14,8 @@ from r1prov.cli import hash as hash_files
 from r1prov.cli import inspect as inspect_model
 from r1prov.cli.output import complain
 from r1prov.errors import R1ProvError
+
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="r1prov",
@@ -54,36 +57,30 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit status; never a traceback, whatever happens."""
     try:
         status = app(arguments, standalone_mode=False)
-        sys.stdout.flush()
     except R1ProvError as error:
-        complain(error.message, error.hint)
+        named = not error.subject or error.subject in error.message
+        complain(error.message if named else f"{error.subject}: {error.message}", error.hint)
         return error.exit_code
     except KeyboardInterrupt:
         complain("interrupted; nothing was decided")
-        return 130
-    except BrokenPipeError:
-        return _closed_pipe()
+        return _INTERRUPTED
     except typer.Abort:
         complain("stopped")
-        return 130
+        return _INTERRUPTED
     except typer.TyperException as error:
         complain(error.format_message(), "see `r1prov --help`, or --help of the command")
         return 2
     except Exception as error:  # noqa: BLE001 - a bug must exit 70: 1 would read as `fail`
         if os.environ.get("R1PROV_DEBUG"):
-            raise
+            traceback.print_exc()
         complain(
             f"internal error: {type(error).__name__}: {error}",
             "this is a bug; R1PROV_DEBUG=1 shows where",
         )
         return 70
+    if status == _INTERRUPTED:  # typer turns Ctrl-C into this status before we see it
+        complain("interrupted; nothing was decided")
     return status if isinstance(status, int) else 0
-
-
-def _closed_pipe() -> int:
-    """Whoever read stdout has gone, as with `| head`: be silent, and let nothing flush again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 141
 
 
 def main() -> None:

@@ -22,9 +22,10 @@ def command(
     output: Output = None,
     quiet: Quiet = False,
 ) -> int:
-    """Compare two models or manifests, by file and by tensor. Exit status 0 if equal, else 1.
+    """Compare two models or manifests, by file and by tensor.
 
-    Where a weight file differs on disk, the tensors whose bytes differ are named.
+    Exit status 0 if equal, 1 if not, 3 if nothing differs and the content of some files could not
+    be compared. Where a weight file differs on disk, the tensors whose bytes differ are named.
 
     \b
     Examples:
@@ -47,4 +48,4 @@ def command(
         result = compare(*sides)
     as_json = format is ReportFormat.JSON
     emit(difference.as_json(result) if as_json else difference.as_text(result), output, quiet=quiet)
-    return 0 if result.equal else 1
+    return result.exit_status

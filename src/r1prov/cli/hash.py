@@ -82,15 +82,14 @@ def _hash(store: LocalStore, jobs: int | None, *, quiet: bool) -> tuple[HashResu
         result = hash_blobs(store.open, todo, workers=jobs, on_bytes=on_bytes)
     left_out = [e for e in entries if e.kind is not EntryKind.FILE]
     for entry in left_out:
-        say(f"not hashed: {printable(entry.path)}: {entry.kind.name.lower()} {printable(entry.detail)}")
+        why = f"{entry.kind.value} {entry.detail}"
+        say(f"not hashed: {printable(entry.path)}: {printable(why)}")
     for path, error in sorted(result.errors.items()):
         say(f"not hashed: {printable(path)}: {printable(error.message)}")
     return result, not left_out and not result.errors
 
 
-def _check(
-    store: LocalStore, sums: Path, prefix: str, jobs: int | None, *, quiet: bool
-) -> int:
+def _check(store: LocalStore, sums: Path, prefix: str, jobs: int | None, *, quiet: bool) -> int:
     from r1prov.cli.output import emit, say
     from r1prov.hashing.checksums import parse_checksums
     from r1prov.limits import MAX_CHECKSUM_FILE_BYTES

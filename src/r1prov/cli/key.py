@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from r1prov.cli.options import Keys
+
+if TYPE_CHECKING:
+    from r1prov.trust.store import TrustStore
 
 app = typer.Typer(
     help="Make, show, trust and revoke signing keys.", no_args_is_help=True, rich_markup_mode=None
@@ -39,7 +42,7 @@ def generate(
       r1prov key generate release.key
       R1PROV_KEY_PASSPHRASE=... r1prov key generate ci.key --algorithm ed25519
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import say, write_new
+    from r1prov.cli.output import emit, say, write_new
     from r1prov.errors import UsageError
     from r1prov.trust.keys import encode_private_key, generate_private_key
 
@@ -55,7 +58,9 @@ def generate(
     key = generate_private_key(algorithm)
     write_new(path, encode_private_key(key, passphrase), mode=0o600)
     write_new(public_path, key.public.pem())
-    typer.echo(f"private key  {path}\npublic key   {public_path}\nkey id       {key.public.key_id}")
+    emit(
+        f"private key  {path}\npublic key   {public_path}\nkey id       {key.public.key_id}\n", None
+    )
 
 
 @app.command("show")
@@ -72,6 +77,7 @@ def show(
       r1prov key show release.key.pub
       r1prov key show
     """  # noqa: D301 - \b is how the help keeps lines as they are
+    from r1prov.cli.output import emit
     from r1prov.limits import MAX_KEY_FILE_BYTES
     from r1prov.text import printable, table
     from r1prov.trust.directories import load_trust_store, read_file
@@ -79,7 +85,7 @@ def show(
 
     if path is not None:
         key = parse_public_key(read_file(path, MAX_KEY_FILE_BYTES), subject=str(path))
-        typer.echo(f"algorithm  {key.algorithm}\nkey id     {key.key_id}")
+        emit(f"algorithm  {key.algorithm}\nkey id     {key.key_id}\n", None)
         return
     rows: list[tuple[str, ...]] = [("key id", "owner", "valid until", "may sign", "state")]
     now = datetime.now(UTC)
@@ -100,7 +106,7 @@ def show(
                 printable(state),
             )
         )
-    typer.echo(table(rows))
+    emit(table(rows) + "\n", None)
 
 
 @app.command("add")
@@ -121,7 +127,7 @@ def add(
       r1prov key add release.key.pub --owner "ML platform" --model 'acme-*'
       r1prov key add release.key.pub --owner "ML platform" --model '*' --keys ./keys
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import write_new
+    from r1prov.cli.output import emit, write_new
     from r1prov.errors import UsageError
     from r1prov.limits import MAX_KEY_FILE_BYTES
     from r1prov.trust.directories import TRUST_FILE, read_file, user_directory
@@ -152,7 +158,7 @@ def add(
     directory.mkdir(parents=True, exist_ok=True)
     write_new(directory / file, key.pem(), replace=True)
     write_new(directory / TRUST_FILE, text, replace=True)
-    typer.echo(f"trusted for {' '.join(models)} until {added.valid_until:%Y-%m-%d}: {key.key_id}")
+    emit(f"trusted for {' '.join(models)} until {added.valid_until:%Y-%m-%d}: {key.key_id}\n", None)
 
 
 @app.command("revoke")
@@ -171,7 +177,7 @@ def revoke(
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from dataclasses import replace
 
-    from r1prov.cli.output import write_new
+    from r1prov.cli.output import emit, write_new
     from r1prov.errors import UsageError
     from r1prov.trust.directories import TRUST_FILE, load_trust_store, user_directory
     from r1prov.trust.store import TrustStore, trust_store_toml
@@ -189,16 +195,14 @@ def revoke(
         matching[0], revoked_at=now, revoked_reason=reason, file=f"{matching[0].key.key_id8}.pub"
     )
     rest = tuple(one for one in own.keys if one.key.key_id != revoked.key.key_id)
-    changed = TrustStore(
-        keys=(*rest, revoked), thresholds=own.thresholds, locations=own.locations
-    )
+    changed = TrustStore(keys=(*rest, revoked), thresholds=own.thresholds, locations=own.locations)
     directory.mkdir(parents=True, exist_ok=True)
     write_new(directory / revoked.file, revoked.key.pem(), replace=True)
     write_new(directory / TRUST_FILE, trust_store_toml(changed), replace=True)
-    typer.echo(f"revoked: {revoked.key.key_id}")
+    emit(f"revoked: {revoked.key.key_id}\n", None)
 
 
-def _own_store(directory: Path):  # type: ignore[no-untyped-def] # noqa: ANN202
+def _own_store(directory: Path) -> TrustStore:
     from r1prov.trust.directories import TRUST_FILE, load_trust_directory
     from r1prov.trust.store import TrustStore
 

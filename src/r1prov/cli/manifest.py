@@ -38,7 +38,7 @@ def create(
       r1prov manifest create ./model --name acme-r1-tuned --publisher acme
       r1prov manifest sign acme-r1-tuned.toml --key release.key
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import write_new
+    from r1prov.cli.output import emit, write_new
     from r1prov.cli.progress import hashing_progress
     from r1prov.manifest.build import build_manifest
     from r1prov.manifest.emit import emit_manifest
@@ -61,7 +61,9 @@ def create(
         )
     write_new(target, emit_manifest(made))
     total = sum(entry.size or 0 for entry in made.files)
-    typer.echo(f"{target}: {plural(len(made.files), 'file')}, {human_bytes(total)}, not signed yet")
+    emit(
+        f"{target}: {plural(len(made.files), 'file')}, {human_bytes(total)}, not signed yet\n", None
+    )
 
 
 @app.command("sign")
@@ -76,7 +78,7 @@ def sign(
       r1prov manifest sign acme-r1-tuned.toml --key release.key
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.key import unlocking_passphrase
-    from r1prov.cli.output import write_new
+    from r1prov.cli.output import emit, write_new
     from r1prov.limits import MAX_KEY_FILE_BYTES
     from r1prov.manifest.shelf import BUNDLE_SUFFIX, load_manifest
     from r1prov.trust.bundle import sign_message
@@ -89,7 +91,7 @@ def sign(
     private = parse_private_key(pem, passphrase, subject=str(key))
     target = manifest.with_name(f"{manifest.name}.{private.public.key_id8}{BUNDLE_SUFFIX}")
     write_new(target, sign_message(private, shelved.raw).to_json(), replace=True)
-    typer.echo(f"{target}: signed as {private.public.key_id}")
+    emit(f"{target}: signed as {private.public.key_id}\n", None)
 
 
 @app.command("verify")
@@ -101,6 +103,7 @@ def verify(manifest: Annotated[str, _FILE], keys: Keys = None) -> int:
       r1prov manifest verify DeepSeek-R1
       r1prov manifest verify acme-r1-tuned.toml --keys ./keys
     """  # noqa: D301 - \b is how the help keeps lines as they are
+    from r1prov.cli.output import emit
     from r1prov.manifest.shelf import resolve_manifest
     from r1prov.render.manifest import render_check
     from r1prov.verify.local import load_authorities
@@ -108,7 +111,7 @@ def verify(manifest: Annotated[str, _FILE], keys: Keys = None) -> int:
 
     authorities = load_authorities(keys)
     result = check_manifest(resolve_manifest(authorities.shelf, manifest), authorities)
-    typer.echo(render_check(result), nl=False)
+    emit(render_check(result), None)
     return result.verdict.exit_status
 
 
@@ -139,7 +142,8 @@ def list_manifests() -> None:
     Examples:
       r1prov manifest list
     """  # noqa: D301 - \b is how the help keeps lines as they are
+    from r1prov.cli.output import emit
     from r1prov.manifest.shelf import load_shelf
     from r1prov.render.manifest import render_list
 
-    typer.echo(render_list(load_shelf()), nl=False)
+    emit(render_list(load_shelf()), None)

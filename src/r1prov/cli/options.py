@@ -16,9 +16,7 @@ class ReportFormat(StrEnum):
     JSON = "json"
 
 
-Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="Directory or file with the weights.")
-]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Directory or file with the weights.")]
 Format = Annotated[
     ReportFormat,
     typer.Option("--format", envvar="R1PROV_FORMAT", help="How the result is written."),
@@ -47,7 +45,5 @@ Keys = Annotated[
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option(
-        "--jobs", "-j", min=1, max=32, envvar="R1PROV_JOBS", help="Hashing threads."
-    ),
+    typer.Option("--jobs", "-j", min=1, max=32, envvar="R1PROV_JOBS", help="Hashing threads."),
 ]

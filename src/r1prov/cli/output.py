@@ -34,7 +34,12 @@ def emit(text: str, output: Path | None, *, quiet: bool = False) -> None:
     if output is not None:
         write_new(output, text.encode("utf-8", "surrogateescape"), replace=True)
     elif not quiet:
-        sys.stdout.write(encodable(text, sys.stdout.encoding))
+        try:
+            sys.stdout.write(encodable(text, sys.stdout.encoding))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read stdout has gone, as with `| head`: the exit status still says it all.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def encodable(text: str, encoding: str | None) -> str:

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from r1prov.trust.openpgp import OpenPgpKey
 
 _DIRECTORY = "040000"
-_MODES = frozenset({"100644", "100755", "120000", _DIRECTORY, "160000"})
+_SUBMODULE = "160000"
+_FILE_MODES = frozenset({"100644", "100755"})
+_MODES = _FILE_MODES | {"120000", _DIRECTORY, _SUBMODULE}
+_GIT_ID = re.compile(r"[0-9a-f]{40}")
+# Id, size and SHA-256 of the empty file: the one content that everybody knows.
+_EMPTY_BLOB = (git_blob_id(b""), 0, hashlib.sha256(b"").hexdigest())
 _SYSTEM = "system <system@huggingface.co>"
 _PERSON = re.compile(r"[^<>\x00-\x1f\x7f]+ <[^<>\x00-\x20\x7f]*> ([0-9]{1,12}) [+-][0-9]{4}")
 _MAX_ENTRIES = 100_000
@@ -59,10 +64,11 @@ def check_commit_proof(commit: HubCommit, key: OpenPgpKey) -> ProofResult:
     for entry in commit.entries:
         if entry.lfs:
             bound_sha256[entry.name] = _check_pointer(entry)
-        elif entry.mode in ("100644", "100755"):
+        elif entry.mode in _FILE_MODES:
             bound_git[entry.name] = entry.git_sha1
             if entry.sha256 is not None or entry.size is not None:
                 unbound.append(f"size and SHA-256 of {entry.name} (Git binds its SHA-1 only)")
+    _check_contents(commit.entries)
     tree = _object_id(b"tree", _tree_body(commit.entries))
     if tree != commit.tree:
         raise CommitProofError(f"tree: the entries give {tree}, not {commit.tree}")
@@ -70,15 +76,18 @@ def check_commit_proof(commit: HubCommit, key: OpenPgpKey) -> ProofResult:
     whole = _object_id(b"commit", _commit_body(commit, with_signature=True))
     if whole != commit.commit:
         raise CommitProofError(f"commit: the fields give {whole}, not {commit.commit}")
-    if commit.signature is None:
-        return ProofResult(False, bound_sha256, bound_git, tuple(unbound))
-    try:
-        verify_detached_text_signature(
-            commit.signature, _commit_body(commit, with_signature=False), key
-        )
-    except OpenPgpError as error:
-        raise CommitProofError(f"signature: {error.message}") from None
-    return ProofResult(True, bound_sha256, bound_git, tuple(unbound))
+    if commit.signature is not None:
+        unsigned = _commit_body(commit, with_signature=False)
+        try:
+            verify_detached_text_signature(commit.signature, unsigned, key)
+        except OpenPgpError as error:
+            raise CommitProofError(f"signature: {error.message}") from None
+    return ProofResult(
+        signed=commit.signature is not None,
+        bound_sha256=bound_sha256,
+        bound_git=bound_git,
+        unbound=tuple(unbound),
+    )
 
 
 def lfs_pointer(size: int, sha256: str) -> bytes:
@@ -89,25 +98,27 @@ def lfs_pointer(size: int, sha256: str) -> bytes:
 
 
 def conflicts_with(known: HubCommit, given: HubCommit) -> list[str]:
-    """What `given` states otherwise than `known`, of the same commit.
+    """What `given` states otherwise than `known`, of what no Git object binds.
 
-    For the fields that the commit id does not bind: the repository, and size and SHA-256 of files
-    that are not under Git LFS.
+    The repository of the same commit, and size and SHA-256 of files that are not under Git LFS.
+    Those are facts about a Git blob, so they are held against each other whatever the commits.
     """
     conflicts = []
-    if known.repo != given.repo:
-        conflicts.append(f"hub_repo: {given.repo} where a signed manifest says {known.repo}")
-    facts = {entry.name: entry for entry in known.entries}
+    if known.commit == given.commit and known.repo != given.repo:
+        conflicts.append(f"hub_repo: {given.repo}, where a known manifest says {known.repo}")
+    facts = {entry.git_sha1: entry for entry in known.entries if not entry.lfs}
     for entry in given.entries:
-        other = facts.get(entry.name)
-        if other is None:
+        fact = facts.get(entry.git_sha1)
+        if fact is None or entry.lfs:
             continue
-        for name in ("size", "sha256"):
-            stated, signed = getattr(entry, name), getattr(other, name)
-            if None not in (stated, signed) and stated != signed:
-                conflicts.append(
-                    f"{name} of {entry.name}: {stated} where a signed manifest says {signed}"
-                )
+        if None not in (entry.size, fact.size) and entry.size != fact.size:
+            conflicts.append(
+                f"size of {entry.name}: {entry.size}, where a known manifest says {fact.size}"
+            )
+        if None not in (entry.sha256, fact.sha256) and entry.sha256 != fact.sha256:
+            conflicts.append(
+                f"sha256 of {entry.name}: {entry.sha256}, where a known manifest says {fact.sha256}"
+            )
     return conflicts
 
 
@@ -123,18 +134,46 @@ def _check_entries(entries: tuple[TreeEntry, ...]) -> None:
             raise CommitProofError(f"name: {error.message}") from None
         if "/" in entry.name:
             raise CommitProofError(f"name: {entry.name} is not one path component")
-        if entry.mode == _DIRECTORY and (entry.sha256 is not None or entry.size is not None):
-            raise CommitProofError(f"size: {entry.name} is a directory")
+        if not _GIT_ID.fullmatch(entry.git_sha1):
+            raise CommitProofError(f"git_sha1: that of {entry.name} is not a Git id")
+        if entry.lfs and entry.mode not in _FILE_MODES:
+            raise CommitProofError(f"mode: {entry.name} is under LFS and not a file")
+        stated = entry.sha256 is not None or entry.size is not None
+        if stated and entry.mode in (_DIRECTORY, _SUBMODULE):
+            raise CommitProofError(f"size: {entry.name} is not a file")
     keys = [_sort_key(entry) for entry in entries]
     if keys != sorted(keys) or len({entry.name for entry in entries}) != len(entries):
         raise CommitProofError("entries: not in Git's order, or a name stands twice")
-    facts: dict[str, tuple[int | None, str | None]] = {}
+
+
+def _check_contents(entries: tuple[TreeEntry, ...]) -> None:
+    """Refuse statements that cannot all be true, though no Git object binds each.
+
+    The same content has the same size and the same digests, and other content has others.
+    """
+    facts: dict[tuple[str, str], object] = {}
+
+    def agree(what: str, content: str, value: object, entry: TreeEntry) -> None:
+        if facts.setdefault((what, content), value) != value:
+            raise CommitProofError(f"{what}: {entry.name} and another entry contradict each other")
+
     for entry in entries:
-        if facts.setdefault(entry.git_sha1, (entry.size, entry.sha256)) != (
-            entry.size,
-            entry.sha256,
-        ):
-            raise CommitProofError(f"sha256: one Git object with two contents at {entry.name}")
+        blobs = [(entry.git_sha1, entry.size, entry.sha256)]
+        if entry.lfs and entry.size is not None and entry.sha256 is not None:
+            # The blob is the pointer; of the file itself no blob is known.
+            pointer = lfs_pointer(entry.size, entry.sha256)
+            blobs = [(entry.git_sha1, len(pointer), hashlib.sha256(pointer).hexdigest())]
+            agree("size", entry.sha256, entry.size, entry)
+        for git_sha1, size, sha256 in (_EMPTY_BLOB, *blobs):
+            if size is not None:
+                agree("size", git_sha1, size, entry)
+                if (size == 0) != (git_sha1 == _EMPTY_BLOB[0]):
+                    raise CommitProofError(f"size: {entry.name} is not {size} bytes by its Git id")
+            if sha256 is not None:
+                agree("sha256", git_sha1, sha256, entry)
+                agree("git_sha1", sha256, git_sha1, entry)
+                if size is not None:
+                    agree("size", sha256, size, entry)
 
 
 def _sort_key(entry: TreeEntry) -> bytes:
@@ -156,6 +195,9 @@ def _check_pointer(entry: TreeEntry) -> tuple[int, str]:
 
 def _check_fields(commit: HubCommit) -> None:
     """Nothing in a header line may start another one."""
+    for git_id in (commit.commit, commit.tree, *commit.parents):
+        if not _GIT_ID.fullmatch(git_id):
+            raise CommitProofError("commit, tree or parents: not a Git id")
     for name in ("author", "committer"):
         if not _PERSON.fullmatch(getattr(commit, name)):
             raise CommitProofError(f"{name}: not `name <address> seconds zone`")

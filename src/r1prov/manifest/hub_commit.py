@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 DIRECTORY_MODE = "040000"
 _GIT_ID = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# `org/name`, for datasets and the like with a prefix, for the oldest models without the `org/`.
+_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){0,2}")
 _COMMIT_KEYS = frozenset(
     {
         "hub_repo",
@@ -97,9 +99,11 @@ def parse_hub_commit_json(raw: bytes, *, subject: str) -> HubCommit:
     parents, entries = value["parents"], value["entries"]
     if not isinstance(parents, list) or not isinstance(entries, list):
         raise CommitProofError("parents or entries is not a list")
-    signature = value["signature"]
+    signature, repo = value["signature"], _text(value["hub_repo"], "hub_repo")
+    if not _REPO.fullmatch(repo):
+        raise CommitProofError("hub_repo is not the name of a repository")
     return HubCommit(
-        repo=_text(value["hub_repo"], "hub_repo"),
+        repo=repo,
         commit=_hex(value["commit"], "commit", _GIT_ID),
         tree=_hex(value["tree"], "tree", _GIT_ID),
         parents=tuple(_hex(parent, "parents", _GIT_ID) for parent in parents),

@@ -69,9 +69,8 @@ class Shelf:
     items: tuple[ShelvedManifest, ...]
 
     def find(self, name: str) -> ShelvedManifest | None:
-        """The manifest of that model name, without regard to case."""
-        wanted = name.casefold()
-        return next((i for i in self.items if i.manifest.name.casefold() == wanted), None)
+        """The manifest of that model name."""
+        return next((item for item in self.items if item.manifest.name == name), None)
 
     def manifests(self) -> list[Manifest]:
         """Every manifest on the shelf."""
@@ -120,7 +119,7 @@ def load_shelf(directories: Sequence[Path] | None = None) -> Shelf:
             continue
         for path in sorted(directory.glob("*.toml")):
             shelved = load_manifest(path)
-            items.setdefault(shelved.manifest.name.casefold(), shelved)
+            items.setdefault(shelved.manifest.name, shelved)
     return Shelf(tuple(items.values()))
 
 

@@ -19,7 +19,10 @@ def as_text(result: Difference) -> str:
     for heading, changes in (("file", result.files), ("tensor", result.tensors)):
         if not changes:
             continue
-        lines += ["", f"{plural(len(changes), heading)} differ" + ("s" if len(changes) == 1 else "")]
+        lines += [
+            "",
+            f"{plural(len(changes), heading)} differ" + ("s" if len(changes) == 1 else ""),
+        ]
         for change in changes[:_SHOWN]:
             lines += _lines(change)
         if len(changes) > _SHOWN:
@@ -36,7 +39,11 @@ def _lines(change: Change) -> list[str]:
         return [f"  + {name}  {printable(change.after or '')}"]
     if change.after is None:
         return [f"  - {name}  {printable(change.before)}"]
-    return [f"  ~ {name}", f"      A {printable(change.before)}", f"      B {printable(change.after)}"]
+    return [
+        f"  ~ {name}",
+        f"      A {printable(change.before)}",
+        f"      B {printable(change.after)}",
+    ]
 
 
 def as_json(result: Difference) -> str:

@@ -71,9 +71,7 @@ def parse_bundle(raw: bytes, *, subject: str) -> MessageBundle:
     try:
         value = parse_json(raw, subject=subject, max_bytes=MAX_BUNDLE_BYTES)
     except JsonError as error:
-        raise BundleError(
-            f"{subject}: {error.message}", subject=subject, hint=error.hint
-        ) from None
+        raise BundleError(f"{subject}: {error.message}", subject=subject, hint=error.hint) from None
     top = _object(value, "the bundle", subject)
     media = top.get("mediaType")
     if media != MEDIA_TYPE:
@@ -131,7 +129,9 @@ def _object(value: object, what: str, subject: str) -> dict[str, object]:
 def _only(value: dict[str, object], known: set[str], what: str, subject: str) -> None:
     unknown = sorted(value.keys() - known)
     if unknown:
-        raise BundleError(f"{subject}: {what} has an unknown member {unknown[0]!r}", subject=subject)
+        raise BundleError(
+            f"{subject}: {what} has an unknown member {unknown[0]!r}", subject=subject
+        )
 
 
 def _base64(value: object, what: str, subject: str) -> bytes:

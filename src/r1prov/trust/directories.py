@@ -65,9 +65,7 @@ def load_trust_directory(directory: Path) -> TrustStore:
                 f"names key file {name}, which is not beside it", subject=str(path)
             ) from None
 
-    return parse_trust_store(
-        read_file(path, MAX_TRUST_FILE_BYTES), read_key, subject=str(path)
-    )
+    return parse_trust_store(read_file(path, MAX_TRUST_FILE_BYTES), read_key, subject=str(path))
 
 
 def load_trust_store(directory: Path | None = None) -> TrustStore:

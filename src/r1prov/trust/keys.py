@@ -31,6 +31,8 @@ ECDSA = {
 ED25519 = "ed25519"
 RSA_PSS = "rsa-pss-sha256"
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
+# What `cryptography` takes.
+_MAX_PASSPHRASE_BYTES = 1023
 GENERATED = ("ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "ed25519", "rsa-pss-3072")
 
 _PUBLIC_LABEL = "PUBLIC KEY"
@@ -238,7 +240,7 @@ def parse_private_key(pem: bytes, passphrase: bytes | None, *, subject: str) -> 
     try:
         key = load_pem_private_key(pem, passphrase)
     except TypeError:
-        wanted = "needs a passphrase" if passphrase is None else "is not encrypted"
+        wanted = "needs a passphrase" if is_encrypted(pem) else "is not encrypted"
         raise KeyFileError(f"{subject} {wanted}", subject=subject) from None
     except (ValueError, UnsupportedAlgorithm):
         raise KeyFileError(
@@ -248,7 +250,7 @@ def parse_private_key(pem: bytes, passphrase: bytes | None, *, subject: str) -> 
 
 
 def _private(key: PrivateKeyTypes, subject: str) -> PrivateKey:
-    return PrivateKey(_public(key.public_key(), subject), key)  # type: ignore[arg-type]
+    return PrivateKey(_public(key.public_key(), subject), key)
 
 
 def generate_private_key(algorithm: str) -> PrivateKey:
@@ -259,13 +261,13 @@ def generate_private_key(algorithm: str) -> PrivateKey:
     """
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-    curves = {
-        "ecdsa-p256": ec.SECP256R1,
-        "ecdsa-p384": ec.SECP384R1,
-        "ecdsa-p521": ec.SECP521R1,
+    curves: dict[str, ec.EllipticCurve] = {
+        "ecdsa-p256": ec.SECP256R1(),
+        "ecdsa-p384": ec.SECP384R1(),
+        "ecdsa-p521": ec.SECP521R1(),
     }
     if algorithm in curves:
-        return _private(ec.generate_private_key(curves[algorithm]()), "new key")
+        return _private(ec.generate_private_key(curves[algorithm]), "new key")
     if algorithm == "ed25519":
         return _private(ed25519.Ed25519PrivateKey.generate(), "new key")
     if algorithm == "rsa-pss-3072":
@@ -274,15 +276,19 @@ def generate_private_key(algorithm: str) -> PrivateKey:
 
 
 def encode_private_key(key: PrivateKey, passphrase: bytes | None) -> bytes:
-    """The key as PKCS#8 PEM, encrypted unless `passphrase` is None."""
+    """The key as PKCS#8 PEM, encrypted unless `passphrase` is None.
+
+    Raises:
+        UsageError: The passphrase is empty or too long.
+    """
     from cryptography.hazmat.primitives import serialization as form
 
+    if passphrase is not None and not 0 < len(passphrase) <= _MAX_PASSPHRASE_BYTES:
+        raise UsageError(f"a passphrase has 1 to {_MAX_PASSPHRASE_BYTES} bytes")
     encryption: form.KeySerializationEncryption = (
         form.NoEncryption() if passphrase is None else form.BestAvailableEncryption(passphrase)
     )
-    encoded: bytes = key._key.private_bytes(  # noqa: SLF001 - the module's own class
-        form.Encoding.PEM, form.PrivateFormat.PKCS8, encryption
-    )
+    encoded: bytes = key._key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, encryption)
     return encoded
 
 

@@ -17,8 +17,10 @@ from r1prov.limits import MAX_KEY_FILE_BYTES
 from r1prov.trust.keys import decode_base64
 
 _ARMOR = re.compile(
-    r"-----BEGIN PGP SIGNATURE-----\n\n((?:[A-Za-z0-9+/=]{1,76}\n)+)=([A-Za-z0-9+/]{4})\n"
-    r"-----END PGP SIGNATURE-----\n?"
+    r"-----BEGIN PGP SIGNATURE-----\n\n"
+    # Full lines and a rest: one way to lay out the same bytes.
+    r"((?:[A-Za-z0-9+/=]{64}\n)*(?:[A-Za-z0-9+/=]{1,63}\n)?)=([A-Za-z0-9+/]{4})\n"
+    r"-----END PGP SIGNATURE-----"
 )
 _MAX_ARMOR_CHARACTERS = 16_384
 _TAG_SIGNATURE = 2
@@ -28,6 +30,8 @@ _ALGORITHM_RSA = 1
 _HASH_SHA256 = 8
 _SUB_CREATED, _SUB_ISSUER, _SUB_ISSUER_FINGERPRINT = 2, 16, 33
 _KNOWN_SUBPACKETS = {_SUB_CREATED, _SUB_ISSUER, _SUB_ISSUER_FINGERPRINT}
+# Changes what the signature is worth, critical or not, and there is no trusted time to judge it by.
+_SUB_EXPIRES = 3
 _MIN_BITS, _MAX_BITS = 2048, 8192
 _KEY_FIELDS = {"algorithm", "bits", "e", "n_hex", "created_unix", "fingerprint"}
 
@@ -116,6 +120,8 @@ def verify_detached_text_signature(armored: str, data: bytes, key: OpenPgpKey) -
     created = subpackets.get(_SUB_CREATED, b"")
     if len(created) != 4:
         raise OpenPgpError("the signature has no creation time")
+    if int.from_bytes(created, "big") < key.created:
+        raise OpenPgpError("the signature says that it is older than its key")
     bits = int.from_bytes(body[rest + 2 : rest + 4], "big")
     integer = body[rest + 4 :]
     value = int.from_bytes(integer, "big")
@@ -139,9 +145,7 @@ def _verify_rsa(key: OpenPgpKey, signature: int, signed: bytes) -> None:
     size = (key.modulus.bit_length() + 7) // 8
     try:
         public = rsa.RSAPublicNumbers(key.exponent, key.modulus).public_key()
-        public.verify(
-            signature.to_bytes(size, "big"), signed, padding.PKCS1v15(), hashes.SHA256()
-        )
+        public.verify(signature.to_bytes(size, "big"), signed, padding.PKCS1v15(), hashes.SHA256())
     except (InvalidSignature, ValueError):
         raise OpenPgpError("the signature does not verify") from None
 
@@ -186,9 +190,9 @@ def _packet_body(data: bytes) -> bytes:
             raise OpenPgpError("a packet length that no signature needs")
     else:
         tag, size = (data[0] >> 2) & 0x0F, 1 << (data[0] & 3)
-        if size > 2:
-            raise OpenPgpError("a packet length that no signature needs")
         length, start = int.from_bytes(data[1 : 1 + size], "big"), 1 + size
+        if size > 2 or length >> (8 * (size - 1)) == 0:
+            raise OpenPgpError("a packet length that no signature needs")
     if tag != _TAG_SIGNATURE:
         raise OpenPgpError(f"packet {tag} where a signature was expected")
     if start + length != len(data):
@@ -213,16 +217,21 @@ def _signature_head(body: bytes) -> int:
 
 
 def _subpackets(data: bytes) -> dict[int, bytes]:
-    """Hashed subpackets by type (RFC 4880 §5.2.3.1); each known, each at most once."""
+    """Hashed subpackets that are known, by type (RFC 4880 §5.2.3.1); each at most once.
+
+    An unknown one is skipped, as the RFC asks, unless it is marked as critical: newer writers add
+    a random notation.
+    """
     found: dict[int, bytes] = {}
     position = 0
     while position < len(data):
         length = data[position]
         if not 1 <= length < 192 or position + 1 + length > len(data):
             raise OpenPgpError("a subpacket is malformed")
-        kind = data[position + 1] & 0x7F
-        if kind not in _KNOWN_SUBPACKETS or kind in found:
+        critical, kind = data[position + 1] & 0x80, data[position + 1] & 0x7F
+        if kind in found or kind == _SUB_EXPIRES or (critical and kind not in _KNOWN_SUBPACKETS):
             raise OpenPgpError(f"an unexpected subpacket of type {kind}")
-        found[kind] = data[position + 2 : position + 1 + length]
+        if kind in _KNOWN_SUBPACKETS:
+            found[kind] = data[position + 2 : position + 1 + length]
         position += 1 + length
     return found

@@ -17,4 +17,6 @@ def shipped_dir(name: str) -> Path:
     for candidate in (package / "_data" / name, package.parents[1] / name):
         if candidate.is_dir():
             return candidate
-    raise NotFound(f"the folder `{name}` is missing from this installation", hint="reinstall r1prov")
+    raise NotFound(
+        f"the folder `{name}` is missing from this installation", hint="reinstall r1prov"
+    )

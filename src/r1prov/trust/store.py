@@ -190,11 +190,9 @@ def _standing(key: TrustedKey, model: str, now: datetime) -> tuple[SignatureStat
     if now < key.valid_from:
         return SignatureState.NOT_YET_VALID, f"{who} is valid from {key.valid_from:%Y-%m-%d %H:%MZ}"
     if now >= key.valid_until:
-        return (
-            SignatureState.EXPIRED,
-            f"{who} was valid until {key.valid_until:%Y-%m-%d %H:%MZ}, and nothing proves that it "
-            "signed before",
-        )
+        until = f"{key.valid_until:%Y-%m-%d %H:%MZ}"
+        detail = f"{who} was valid until {until}, and nothing proves that it signed before"
+        return SignatureState.EXPIRED, detail
     if not _matches(model, key.models):
         return SignatureState.OUT_OF_SCOPE, f"{who} may sign {', '.join(key.models)}, not {model}"
     return SignatureState.GOOD, f"good signature of {who}"
@@ -219,9 +217,7 @@ def merge(stores: Iterable[TrustStore]) -> TrustStore:
     return TrustStore(tuple(keys.values()), tuple(thresholds), tuple(locations))
 
 
-def parse_trust_store(
-    raw: bytes, read_key: Callable[[str], bytes], *, subject: str
-) -> TrustStore:
+def parse_trust_store(raw: bytes, read_key: Callable[[str], bytes], *, subject: str) -> TrustStore:
     """Read a trust file strictly: a misspelt key must not weaken a trust decision.
 
     Args:
@@ -330,7 +326,9 @@ class _Table:
     def instant(self, name: str) -> datetime:
         value = self._value.get(name)
         if not isinstance(value, datetime) or value.tzinfo is None:
-            raise self.error(f"`{name}` is missing or not a time with an offset, such as …T00:00:00Z")
+            raise self.error(
+                f"`{name}` is missing or not a time with an offset, such as …T00:00:00Z"
+            )
         try:
             return value.astimezone(UTC)
         except OverflowError:

@@ -67,11 +67,19 @@ class Difference:
     files: tuple[Change, ...]
     tensors: tuple[Change, ...]
     not_compared: tuple[str, ...]
+    contents_unknown: int = 0
 
     @property
     def equal(self) -> bool:
         """Whether nothing that was compared differs."""
         return not self.files and not self.tensors
+
+    @property
+    def exit_status(self) -> int:
+        """1 if something differs; 3 if nothing does and contents were not compared; else 0."""
+        if not self.equal:
+            return 1
+        return 3 if self.contents_unknown else 0
 
 
 def load_side(
@@ -118,14 +126,15 @@ def compare(a: Side, b: Side) -> Difference:
     undigested = 0
     for path in sorted(a.files.keys() | b.files.keys()):
         left, right = a.files.get(path), b.files.get(path)
-        if left is None or right is None:
-            changes.append(Change(path, _file_text(left), _file_text(right)))
-        elif None not in (left.size, right.size) and left.size != right.size:
+        if (
+            left is None
+            or right is None
+            or _differ(left.size, right.size)
+            or _differ(left.sha256, right.sha256)
+        ):
             changes.append(Change(path, _file_text(left), _file_text(right)))
         elif left.sha256 is None or right.sha256 is None:
             undigested += 1
-        elif left.sha256 != right.sha256:
-            changes.append(Change(path, _file_text(left), _file_text(right)))
     if undigested:
         not_compared.append(f"content of {undigested:,} files: a digest is unknown on one side")
     tensors: list[Change] = []
@@ -138,7 +147,13 @@ def compare(a: Side, b: Side) -> Difference:
             not_compared.append("tensors one by one: the inventory digests are equal")
     else:
         not_compared.append("tensors: one side states no inventory")
-    return Difference(a.label, b.label, tuple(changes), tuple(tensors), tuple(not_compared))
+    return Difference(
+        a.label, b.label, tuple(changes), tuple(tensors), tuple(not_compared), undigested
+    )
+
+
+def _differ(left: object, right: object) -> bool:
+    return left is not None and right is not None and left != right
 
 
 def _file_text(facts: FileFacts | None) -> str | None:

@@ -90,7 +90,10 @@ class Evidence:
     def inventory(self, paths: Iterable[str]) -> Inventory:
         """The tensors of the weight files at `paths` whose headers are well-formed."""
         return Inventory(
-            tensor for path in paths if path in self.headers for tensor in self.headers[path].tensors
+            tensor
+            for path in paths
+            if path in self.headers
+            for tensor in self.headers[path].tensors
         )
 
 

@@ -11,16 +11,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import r1prov
-from r1prov.errors import StoreError
+from r1prov.errors import LimitExceeded, StoreError
 from r1prov.family.identify import Identification, identify
 from r1prov.hashing.engine import HashJob, HashResult, hash_blobs
 from r1prov.limits import MAX_GIT_BLOB_BYTES
 from r1prov.manifest.schema import Role
 from r1prov.manifest.shelf import Shelf, ShelvedManifest, resolve_manifest
 from r1prov.stores.base import EntryKind
+from r1prov.stores.headers import SUFFIX
 from r1prov.trust.store import decide as decide_trust
 from r1prov.verify.checks import digests, hygiene, identity, listing, provenance, weights
-from r1prov.verify.evidence import Evidence, gather
+from r1prov.verify.evidence import CONFIG_NAME, Evidence, gather
 from r1prov.verify.findings import (
     Coverage,
     CoverageState,
@@ -39,6 +40,8 @@ from r1prov.verify.rules import Severity
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from r1prov.formats.inventory import Inventory
+    from r1prov.hashing.digest import BlobDigest
     from r1prov.manifest.commit_proof import ProofResult
     from r1prov.stores.base import Store
     from r1prov.trust.openpgp import OpenPgpKey
@@ -84,7 +87,10 @@ def verify(
         InputError: A manifest, bundle or trust file of ours is malformed.
     """
     started = datetime.now(UTC)
-    evidence = gather(store)
+    try:
+        evidence = gather(store)
+    except LimitExceeded as error:
+        return _over_a_cap(store, policy, error, started)
     loadable = evidence.inventory(evidence.loadable_weights())
     identification = identify(
         loadable,
@@ -93,7 +99,8 @@ def verify(
         file_sizes=evidence.sizes(),
         manifests=authorities.shelf.manifests(),
     )
-    shelved, chosen = _choose(authorities.shelf, manifest, identification)
+    shelved, chosen = _choose(authorities.shelf, manifest, identification, evidence, policy)
+    reference = authorities.shelf.find(identity.REFERENCE_OF_FULL)
     run = _Run(evidence, policy, shelved)
     run.findings += listing.check_entries(evidence)
     run.findings += weights.check_headers(evidence)
@@ -105,7 +112,10 @@ def verify(
     run.findings += hygiene.check_executables(evidence, run.manifest)
     run.findings += hygiene.check_auto_map(evidence, run.manifest)
     run.findings += identity.check_expectation(
-        policy.expect, run.manifest, identification.headline()
+        policy.expect,
+        run.manifest,
+        reference.manifest if reference else None,
+        identification.headline(),
     )
     use = None
     if shelved is None:
@@ -128,18 +138,57 @@ def verify(
     return run.report(use, identification, started)
 
 
+def _over_a_cap(store: Store, policy: Policy, error: LimitExceeded, started: datetime) -> Report:
+    """A model too large to list is not verified: incomplete, with the cap named."""
+    broken = finding("limit", store.name, error.message, hint=error.hint)
+    coverage = Coverage("listing", CoverageState.UNREAD, error.message)
+    return Report(
+        model=store.location,
+        verdict=decide((broken,), (coverage,)),
+        level=policy.level.value,
+        scope=policy.scope.value,
+        expected=policy.expect,
+        manifest=None,
+        headline="nothing was checked: the model is larger than a cap",
+        weights=Tally(),
+        other=Tally(),
+        findings=(broken,),
+        coverage=(coverage,),
+        started_at=started,
+        finished_at=datetime.now(UTC),
+        version=r1prov.__version__,
+    )
+
+
 def _choose(
-    shelf: Shelf, wanted: str | None, identification: Identification
+    shelf: Shelf,
+    wanted: str | None,
+    identification: Identification,
+    evidence: Evidence,
+    policy: Policy,
 ) -> tuple[ShelvedManifest | None, str]:
-    """The manifest to use and why."""
+    """The manifest to use and why.
+
+    Where the headers identify nothing, because they are malformed, say, `config.json` or the
+    expected name still tell what the model is meant to be.
+    """
     if wanted is not None:
         return resolve_manifest(shelf, wanted), "asked for with --manifest"
-    if identification.name is None:
-        return None, "no manifest fits"
-    found = shelf.find(identification.name)
-    best = identification.candidates[0]
-    how = "its headers are exactly those" if best.exact else "its headers come closest"
-    return found, f"identified: {how} of {identification.name}"
+    if identification.name is not None:
+        best = identification.candidates[0]
+        how = "its headers are exactly those" if best.exact else "its headers come closest"
+        return shelf.find(identification.name), f"identified: {how} of {identification.name}"
+    if policy.expect is not None:
+        expected = shelf.find(policy.expect)
+        if expected is not None:
+            return expected, "no known headers; it is the one that --expect names"
+    digest = evidence.config_sha256
+    for item in shelf:
+        if digest and any(
+            e.sha256 == digest and e.path == CONFIG_NAME for e in item.manifest.files
+        ):
+            return item, f"no known headers; config.json is that of {item.manifest.name}"
+    return None, "no manifest fits"
 
 
 def _manifest_use(shelved: ShelvedManifest, chosen: str, trusted: TrustDecision) -> ManifestUse:
@@ -187,9 +236,12 @@ class _Run:
         """Not readable is not a mismatch: the verdict is incomplete, never fail."""
         self.coverage.append(Coverage(path, CoverageState.UNREAD, why))
 
-    def without_manifest(self, inventory, identification: Identification) -> None:  # type: ignore[no-untyped-def]
+    def without_manifest(self, inventory: Inventory, identification: Identification) -> None:
         """The checks that need no manifest, and the sentence that there is none."""
-        found, coverage = weights.check_config(self.evidence, inventory)
+        partial = bool(self.evidence.header_errors)
+        found, coverage = weights.check_config(
+            self.evidence, inventory, partial=partial, as_signed=True
+        )
         self.findings += [*weights.check_duplicates(inventory), *found]
         self.coverage += coverage
         self.findings.append(
@@ -219,7 +271,9 @@ class _Run:
         self.findings += found
         self.coverage += coverage
         self.provenance += lines
-        self.findings += listing.check_listing(evidence, manifest)
+        listed_findings = list(listing.check_listing(evidence, manifest))
+        self.findings += listed_findings
+        self.coverage += listing.coverage_of_listing(listed_findings)
         self.findings += identity.check_claims(evidence, manifest, names, self.policy.expect)
         listed = [
             entry.path
@@ -227,14 +281,23 @@ class _Run:
             if entry.role is Role.WEIGHTS and entry.path in evidence.headers
         ]
         inventory = evidence.inventory(listed)
-        unread = [entry.path for entry in manifest.files if entry.path in evidence.header_errors]
-        self.findings += weights.check_duplicates(inventory)
-        found, coverage = weights.check_inventory(
-            inventory, manifest, all_headers_read=not unread
+        partial = any(
+            entry.role is Role.WEIGHTS
+            and entry.path.endswith(SUFFIX)
+            and entry.path not in evidence.headers
+            for entry in manifest.files
         )
+        self.findings += weights.check_duplicates(inventory)
+        found, coverage = weights.check_inventory(inventory, manifest, partial=partial)
         self.findings += found
         self.coverage += coverage
-        found, coverage = weights.check_config(evidence, inventory)
+        signed = {entry.path: entry.sha256 for entry in manifest.files}.get(CONFIG_NAME)
+        found, coverage = weights.check_config(
+            evidence,
+            inventory,
+            partial=partial,
+            as_signed=signed == evidence.config_sha256,
+        )
         self.findings += found
         self.coverage += coverage
 
@@ -258,12 +321,27 @@ class _Run:
         self.findings += digests.check_digests(self.manifest, self.hashed, git_blobs)
 
     def relist(self) -> None:
-        """Files that came, went or changed size while the check ran were not verified."""
+        """Look again at the end: what came, went or changed meanwhile was not verified."""
+        if self.hashed is not None:
+            for path, digest in self.hashed.digests.items():
+                self._same_file(path, digest)
         before = {(entry.path, entry.kind, entry.size) for entry in self.evidence.entries}
         after = {(entry.path, entry.kind, entry.size) for entry in self.evidence.store.entries()}
         for path in sorted({entry[0] for entry in before ^ after}):
             self.findings.append(
                 finding("listing-changed", path, "came, went or changed while the check ran")
+            )
+
+    def _same_file(self, path: str, digest: BlobDigest) -> None:
+        """A file rewritten after it was hashed has another change time."""
+        try:
+            with self.evidence.store.open(path) as blob:
+                changes = digest.fence.changes(blob.fence())
+        except StoreError as error:
+            changes = error.message
+        if changes:
+            self.findings.append(
+                finding("file-changed", path, f"changed after it was hashed: {changes}")
             )
 
     def report(
@@ -276,9 +354,7 @@ class _Run:
         hashed = self.hashed is not None
         weights_tally, other_tally = Tally(), Tally()
         if self.manifest is not None:
-            weights_tally = digests.tally(
-                self.manifest, Part.WEIGHTS, self.findings, hashed=hashed
-            )
+            weights_tally = digests.tally(self.manifest, Part.WEIGHTS, self.findings, hashed=hashed)
             other_tally = digests.tally(self.manifest, Part.OTHER, self.findings, hashed=hashed)
         loadable = self.evidence.inventory(self.evidence.loadable_weights())
         result = self.hashed
@@ -355,7 +431,7 @@ def _scoped_coverage(coverage: list[Coverage], scope: Scope) -> list[Coverage]:
         return coverage
     return [
         Coverage(one.item, one.state, one.detail, required=False)
-        if one.item == "SHA-256 of other files"
+        if one.item == listing.OTHER_FILES
         else one
         for one in coverage
     ]
@@ -372,5 +448,3 @@ def _headline(
     if verdict is Verdict.PASS:
         return f"as {name}{scope}"
     return f"against {name}{scope}"
-
-

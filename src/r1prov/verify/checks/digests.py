@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from r1prov.errors import ChangedWhileReading
-from r1prov.verify.checks.listing import part_of
+from r1prov.verify.checks.listing import OTHER_FILES, part_of
 from r1prov.verify.findings import (
     Coverage,
     CoverageState,
@@ -79,7 +79,7 @@ def coverage_of_digests(manifest: Manifest, hashed: HashResult | None) -> Iterat
         entries = [entry for entry in manifest.files if part_of(entry.role) is part]
         if not entries:
             continue
-        item = f"SHA-256 of {'weight' if part is Part.WEIGHTS else 'other'} files"
+        item = "SHA-256 of weight files" if part is Part.WEIGHTS else OTHER_FILES
         if hashed is None:
             yield Coverage(
                 item, CoverageState.SKIPPED, "level `structure` reads headers only", required=True

@@ -17,21 +17,37 @@ if TYPE_CHECKING:
     from r1prov.verify.evidence import Evidence
 
 EXPECT_FULL = "full"
+REFERENCE_OF_FULL = "DeepSeek-R1"
 _NAME_KEYS = ("_name_or_path", "name_or_path", "model_name")
 
 
-def meets(expect: str, manifest: Manifest) -> bool:
-    """Whether a manifest is the model that `expect` asks for: its name, or the full R1."""
-    if expect.casefold() == EXPECT_FULL:
-        return manifest.variant == "full"
-    return expect.casefold() == manifest.name.casefold()
+def meets(expect: str, manifest: Manifest, reference: Manifest | None) -> bool:
+    """Whether a manifest is the model that `expect` asks for.
+
+    Names are compared exactly, as the scopes of keys are: otherwise a key for `acme-*` could sign
+    what passes as `Acme-R1`. `full` is the 671B DeepSeek-R1: a manifest of a full model whose
+    tensors are those of the reference manifest, whatever its revision.
+
+    Args:
+        expect: A model name, or `full`.
+        manifest: The manifest at hand.
+        reference: The manifest of DeepSeek-R1, which says what `full` is.
+    """
+    if expect != EXPECT_FULL:
+        return expect == manifest.name
+    if manifest.variant != "full" or manifest.architecture is None or reference is None:
+        return False
+    known = reference.architecture
+    return known is not None and (manifest.architecture.inventory_sha256 == known.inventory_sha256)
 
 
-def check_expectation(expect: str | None, manifest: Manifest | None, identified: str) -> list[Finding]:
+def check_expectation(
+    expect: str | None, manifest: Manifest | None, reference: Manifest | None, identified: str
+) -> list[Finding]:
     """The model must be the expected one, if one is expected."""
-    if expect is None or (manifest is not None and meets(expect, manifest)):
+    if expect is None or (manifest is not None and meets(expect, manifest, reference)):
         return []
-    wanted = "full DeepSeek-R1 (671B)" if expect.casefold() == EXPECT_FULL else expect
+    wanted = "full DeepSeek-R1 (671B)" if expect == EXPECT_FULL else expect
     return [
         finding(
             "model-not-expected",
@@ -57,7 +73,7 @@ def check_claims(
     claims = [("directory name", evidence.store.name)]
     claims += [(f"{CONFIG_NAME} `{key}`", str(config[key])) for key in _NAME_KEYS if key in config]
     # Whoever names the expected model has read the first line of the result.
-    acknowledged = expect is not None and expect.casefold() == manifest.name.casefold()
+    acknowledged = expect == manifest.name
     for where, text in claims:
         claimed = known.get(_plain(_basename(text)))
         if claimed is None or _plain(claimed) == own:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from r1prov.errors import NameRuleError
 from r1prov.formats.names import check_path, find_collisions
-from r1prov.manifest.schema import Manifest, Role
 from r1prov.manifest.build import role_of
+from r1prov.manifest.schema import Manifest, Role
 from r1prov.stores.base import EntryKind
-from r1prov.verify.findings import Finding, Part, finding
+from r1prov.verify.findings import Coverage, CoverageState, Finding, Part, finding
+from r1prov.verify.rules import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,9 +33,11 @@ SHADOWING_NAMES = frozenset(
         "flax_model.msgpack",
     }
 )
+# The coverage item of everything that is not weights; `--scope weights` does not require it.
+OTHER_FILES = "SHA-256 of other files"
 _WEIGHT_ROLES = frozenset({Role.WEIGHTS, Role.INDEX})
 # What a release may have beyond a manifest that says its listing is not complete.
-_HARMLESS_ROLES = frozenset({Role.CONFIG, Role.TOKENIZER, Role.DOCUMENT})
+_SMALL_ROLES = frozenset({Role.CONFIG, Role.TOKENIZER, Role.DOCUMENT})
 
 
 def part_of(role: Role) -> Part:
@@ -122,7 +125,7 @@ def _unlisted(path: str, evidence: Evidence, manifest: Manifest) -> Finding:
     role = role_of(path)
     size = f"{evidence.files[path].size:,} bytes"
     top = path.split("/", 1)[0]
-    harmless = path not in evidence.executables and role in _HARMLESS_ROLES
+    harmless = path not in evidence.executables and role in _SMALL_ROLES
     if path in SHADOWING_NAMES:
         return finding(
             "shadowing-file",
@@ -132,11 +135,14 @@ def _unlisted(path: str, evidence: Evidence, manifest: Manifest) -> Finding:
             found=size,
             part=Part.WEIGHTS,
         )
-    if harmless and ("/" in path and top in manifest.untracked_dirs):
-        return finding("not-covered", path, "part of the release, no digest known", part=Part.OTHER)
-    if harmless and not manifest.complete_listing:
+    in_untracked = "/" in path and top in manifest.untracked_dirs
+    if harmless and (in_untracked or not manifest.complete_listing):
         return finding(
-            "not-covered", path, "the manifest does not list every small file", part=Part.OTHER
+            "not-covered",
+            path,
+            "the release has such files, and the manifest has no digest of them",
+            severity=Severity.NOTE if role is Role.DOCUMENT else Severity.WARNING,
+            part=Part.OTHER,
         )
     return finding(
         "file-unlisted",
@@ -146,6 +152,19 @@ def _unlisted(path: str, evidence: Evidence, manifest: Manifest) -> Finding:
         found=size,
         part=Part.MODEL if path in evidence.executables else part_of(role),
     )
+
+
+def coverage_of_listing(findings: list[Finding]) -> Iterator[Coverage]:
+    """Files without a digest that a loader reads leave the other files incomplete."""
+    unknown = [
+        one.subject
+        for one in findings
+        if one.rule.name == "not-covered" and one.severity is not Severity.NOTE
+    ]
+    if unknown:
+        yield Coverage(
+            OTHER_FILES, CoverageState.SKIPPED, f"no digest is known of {', '.join(unknown[:8])}"
+        )
 
 
 def _leftovers(paths: list[str]) -> Iterator[Finding]:

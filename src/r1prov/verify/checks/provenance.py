@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from r1prov.errors import CommitProofError
 from r1prov.manifest.commit_proof import ProofResult, check_commit_proof
+from r1prov.manifest.schema import Role
 from r1prov.text import plural
 from r1prov.trust.store import SignatureState, TrustDecision
 from r1prov.verify.findings import Coverage, CoverageState, Finding, finding
@@ -100,6 +101,23 @@ def check_commit(
                     found=found,
                 )
             )
+    for entry in manifest.files:
+        # Weights hang on the SHA-256 of an LFS pointer; a file below a directory is bound by the
+        # id of that directory only, whose entries the manifest does not carry.
+        bound = proof.bound_sha256 if entry.role is Role.WEIGHTS else proof.bound_git
+        if entry.path in bound or entry.path in proof.bound_sha256 or "/" in entry.path:
+            continue
+        findings.append(
+            finding(
+                "commit-proof",
+                entry.path,
+                "the manifest lists it, and the Hub commit does not bind it",
+                expected="under Git LFS in the commit"
+                if entry.role is Role.WEIGHTS
+                else "in the commit's tree",
+                found="not bound",
+            )
+        )
     if commit.commit != manifest.revision:
         findings.append(
             finding(

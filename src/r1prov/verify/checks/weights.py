@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from r1prov.errors import FormatError, InputError
+from r1prov.errors import FormatError, InputError, StoreError
 from r1prov.family.blueprint import expected_inventory
 from r1prov.manifest.schema import Role
 from r1prov.text import plural
@@ -42,8 +42,9 @@ def check_headers(evidence: Evidence) -> Iterator[Finding]:
 
 def check_index(evidence: Evidence) -> Iterator[Finding]:
     """The union of the shard headers must be the weight map, in both directions."""
+    if isinstance(evidence.index_error, FormatError):
+        yield from_format_error(evidence.index_error, INDEX_NAME, part=Part.WEIGHTS)
     if evidence.index_error is not None:
-        yield _index_error(evidence)
         return
     index = evidence.index
     if index is None:
@@ -100,14 +101,6 @@ def check_index(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def _index_error(evidence: Evidence) -> Finding:
-    error = evidence.index_error
-    if isinstance(error, FormatError):
-        return from_format_error(error, INDEX_NAME, part=Part.WEIGHTS)
-    message = error.message if error is not None else ""
-    return finding("file-unread", INDEX_NAME, message, part=Part.WEIGHTS)
-
-
 def check_duplicates(inventory: Inventory) -> Iterator[Finding]:
     """A tensor name may stand in one shard only."""
     places: dict[str, list[str]] = {}
@@ -125,17 +118,34 @@ def check_duplicates(inventory: Inventory) -> Iterator[Finding]:
 
 
 def check_inventory(
-    inventory: Inventory, manifest: Manifest, *, all_headers_read: bool
+    inventory: Inventory, manifest: Manifest, *, partial: bool
 ) -> tuple[list[Finding], list[Coverage]]:
-    """The tensors must be those of the manifest: names, dtypes and shapes."""
+    """The tensors must be those of the manifest: names, dtypes and shapes.
+
+    Args:
+        inventory: The tensors of the manifest's weight files.
+        manifest: What they must be.
+        partial: Whether weight files are missing or malformed, which has findings of its own;
+            then only the tensors that are there are compared.
+    """
     item = "inventory against the manifest"
     architecture = manifest.architecture
     if architecture is None:
         if not any(entry.role is Role.WEIGHTS for entry in manifest.files):
             return [], []
         return [], [Coverage(item, CoverageState.SKIPPED, "the manifest states none")]
-    if not all_headers_read:
-        return [], [Coverage(item, CoverageState.UNREAD, "not every header could be read")]
+    try:
+        expected = expected_inventory(architecture.config)
+    except InputError:
+        expected = None
+    if partial:
+        found = []
+        if expected is not None:
+            found = _tensor_findings(
+                "inventory-mismatch", expected, inventory, "the manifest", partial=True
+            )
+        detail = f"only {plural(len(inventory), 'tensor')} could be read"
+        return found, [Coverage(item, CoverageState.UNREAD, detail)]
     if inventory.digest() == architecture.inventory_sha256:
         return [], [
             Coverage(item, CoverageState.CHECKED, f"{plural(len(inventory), 'tensor')}, all equal")
@@ -151,29 +161,37 @@ def check_inventory(
             part=Part.WEIGHTS,
         )
     ]
-    try:
-        expected = expected_inventory(architecture.config)
-    except InputError:
-        expected = None
     if expected is not None:
         findings += _tensor_findings("inventory-mismatch", expected, inventory, "the manifest")
     return findings, [Coverage(item, CoverageState.CHECKED, "differs")]
 
 
-def check_config(evidence: Evidence, inventory: Inventory) -> tuple[list[Finding], list[Coverage]]:
+def check_config(
+    evidence: Evidence, inventory: Inventory, *, partial: bool, as_signed: bool
+) -> tuple[list[Finding], list[Coverage]]:
     """`config.json` must describe the tensors in the headers.
 
     The blueprint derives every tensor from the config, so a config of one model over the weights
     of another shows at once, whoever signed either of them.
+
+    Args:
+        evidence: What was read of the model.
+        inventory: The tensors of its weight files.
+        partial: Whether weight files are missing or malformed; then only the tensors that are
+            there are compared.
+        as_signed: Whether the manifest has no config.json, or this very one; then the signer
+            stands for it where r1prov cannot check it.
     """
     item = "config.json against headers"
     found = evidence.json_files.get(CONFIG_NAME)
     if found is None:
-        return [], [Coverage(item, CoverageState.SKIPPED, "no config.json", required=False)]
+        return [], [Coverage(item, CoverageState.SKIPPED, "no config.json", required=not as_signed)]
     if found.value is None:
         message = found.error.message if found.error else "malformed"
-        one = finding("config-json", CONFIG_NAME, message, part=Part.WEIGHTS)
-        return [one], [Coverage(item, CoverageState.UNREAD, message, required=False)]
+        unread = [Coverage(item, CoverageState.UNREAD, message)]
+        if isinstance(found.error, StoreError):
+            return [], unread
+        return [finding("config-json", CONFIG_NAME, message, part=Part.WEIGHTS)], unread
     try:
         expected = expected_inventory(found.value)
     except InputError as error:
@@ -182,10 +200,17 @@ def check_config(evidence: Evidence, inventory: Inventory) -> tuple[list[Finding
     if expected is None:
         kind = found.value.get("model_type")
         detail = f"no blueprint for model_type {kind!r}"
-        return [], [Coverage(item, CoverageState.SKIPPED, detail, required=False)]
-    findings = _tensor_findings("config-mismatch", expected, inventory, CONFIG_NAME)
-    detail = "differs" if findings else f"{plural(len(inventory), 'tensor')}, all as described"
-    return findings, [Coverage(item, CoverageState.CHECKED, detail)]
+        return [], [Coverage(item, CoverageState.SKIPPED, detail, required=not as_signed)]
+    findings = _tensor_findings(
+        "config-mismatch", expected, inventory, CONFIG_NAME, partial=partial
+    )
+    if findings:
+        return findings, [Coverage(item, CoverageState.CHECKED, "differs")]
+    if partial:
+        detail = f"only {plural(len(inventory), 'tensor')} could be read"
+        return [], [Coverage(item, CoverageState.UNREAD, detail)]
+    detail = f"{plural(len(inventory), 'tensor')}, all as described"
+    return [], [Coverage(item, CoverageState.CHECKED, detail)]
 
 
 def _tensor_findings(
@@ -193,8 +218,13 @@ def _tensor_findings(
     expected: Iterable[tuple[str, str, tuple[int, ...]]],
     inventory: Inventory,
     source: str,
+    *,
+    partial: bool = False,
 ) -> list[Finding]:
-    """Findings for the first tensors that are not as `source` says."""
+    """Findings for the first tensors that are not as `source` says.
+
+    With `partial`, tensors that are not there are no finding.
+    """
     wanted = {tensor[0]: (tensor[1], tensor[2]) for tensor in expected}
     wrong: list[tuple[str, str, str]] = []
     for tensor in inventory:
@@ -204,10 +234,11 @@ def _tensor_findings(
             wrong.append((tensor.name, "no such tensor", _shown(have)))
         elif want != have:
             wrong.append((tensor.name, _shown(want), _shown(have)))
+    present = {tensor.name for tensor in inventory}
     wrong += [
         (tensor, _shown(want), "no such tensor")
         for tensor, want in wanted.items()
-        if inventory.get(tensor) is None
+        if tensor not in present and not partial
     ]
     return [
         finding(

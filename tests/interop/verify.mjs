@@ -1,0 +1,64 @@
+// Verify a message signature bundle with the JavaScript client of Sigstore.
+//
+//     node verify.mjs BUNDLE ARTIFACT PUBLIC_KEY.pem
+//
+// Prints which code accepted the signature and exits 0, or `refused: REASON` and exits 1.
+//
+// `@sigstore/verify` hashes with the algorithm that names the message digest, always SHA-256 in
+// bundles of r1prov. So it can check ECDSA P-256, and RSA-PSS when told of the padding. For
+// Ed25519 (no hash of its own) and the larger curves (SHA-384, SHA-512) the bundle is read by
+// `@sigstore/bundle` and the signature in it is verified by Node.
+
+import crypto from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { bundleFromJSON } from '@sigstore/bundle'
+import { Verifier, toSignedEntity } from '@sigstore/verify'
+
+const HASHES = { prime256v1: 'sha256', secp384r1: 'sha384', secp521r1: 'sha512' }
+const PSS = { padding: crypto.constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 }
+
+function check(bundleFile, artifactFile, keyFile) {
+  const bundle = bundleFromJSON(JSON.parse(readFileSync(bundleFile, 'utf8')))
+  const artifact = readFileSync(artifactFile)
+  const key = crypto.createPublicKey(readFileSync(keyFile))
+  const spki = key.export({ type: 'spki', format: 'der' })
+  const keyId = crypto.createHash('sha256').update(spki).digest('hex')
+
+  const entity = toSignedEntity(bundle, artifact)
+  if (entity.key.$case !== 'public-key' || entity.key.hint !== keyId) {
+    throw new Error('the bundle names another key')
+  }
+  if (bundle.content.$case !== 'messageSignature') {
+    throw new Error('the bundle holds no message signature')
+  }
+  if (!entity.signature.compareDigest(crypto.createHash('sha256').update(artifact).digest())) {
+    throw new Error('the message digest is of another artifact')
+  }
+
+  const hash = HASHES[key.asymmetricKeyDetails?.namedCurve] ?? null
+  if (key.asymmetricKeyType === 'rsa' || hash === 'sha256') {
+    const publicKey = key.asymmetricKeyType === 'rsa' ? { key, ...PSS } : key
+    const material = {
+      certificateAuthorities: [],
+      timestampAuthorities: [],
+      tlogs: [],
+      ctlogs: [],
+      publicKey: () => ({ publicKey, validFor: () => true })
+    }
+    const options = { tlogThreshold: 0, ctlogThreshold: 0, timestampThreshold: 0 }
+    new Verifier(material, options).verify(entity)
+    return '@sigstore/verify'
+  }
+  const { signature } = bundle.content.messageSignature
+  if (!crypto.verify(hash, artifact, key, signature)) {
+    throw new Error('signature verification failed')
+  }
+  return '@sigstore/bundle'
+}
+
+try {
+  console.log(`accepted by ${check(...process.argv.slice(2))}`)
+} catch (error) {
+  console.log(`refused: ${error.message}`)
+  process.exitCode = 1
+}
