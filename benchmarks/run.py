@@ -29,8 +29,8 @@ WRITE_MODEL = (
 )
 WRITE_SKELETON = (
     "import sys; from pathlib import Path; "
-    "from r1prov.family.skeleton import STAGES, write_skeleton; "
-    "write_skeleton(Path(sys.argv[1]).read_bytes(), sys.argv[2], stages=STAGES['DeepSeek-R1'])"
+    "from r1prov.family.skeleton import write_skeleton; "
+    "write_skeleton(Path(sys.argv[1]).read_bytes(), sys.argv[2])"
 )
 R1_CONFIG = str(HERE.parent / "manifests" / "facts" / "configs" / "DeepSeek-R1.json")
 START = "python -c pass"

@@ -172,7 +172,7 @@ def test_leftovers_are_known_by_exact_names(path):
 @pytest.mark.parametrize(
     "path",
     [
-        *("config.json", "sub/.git/config", ".git", ".gitx/a", "sub/.gitignore", "a.lock"),
+        *("config.json", "sub/.git/config", ".git", ".gitx/a", "sub/.gitignore", "a.locked"),
         *("__pycache__/x.pyc", ".cache/x", ".cache/huggingface/x.py", "x.metadata"),
         *(".cache/huggingface/download/model.safetensors", ".locks/evil.py", ".cache/torch/x"),
         *(".ds_store", "sub/.msc", "download/x.metadata", "model.incomplete"),

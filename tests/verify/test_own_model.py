@@ -84,7 +84,7 @@ def test_out_of_scope(verify, rules, signed, tiny, trust_file):
 
 
 def test_revoked(verify, rules, signed, tiny, tmp_path, capsys):
-    key_id = re.search(r'id = "([0-9a-f]{64})"', (tmp_path / "keys" / "trust.toml").read_text())[1]
+    (key_id,) = re.findall(r'^id = "(.*)"$', (tmp_path / "keys" / "trust.toml").read_text(), re.M)
     assert run(["key", "revoke", key_id[:8], "--reason", "lost", "--keys", "keys"]) == 0
     status, report = verify(tiny, *signed)
     assert (status, rules(report)) == (1, {"signer-revoked"})

@@ -55,7 +55,7 @@ class _Outcome:
     bug: BaseException | None = None
 
 
-class _Cancelled(Exception):  # noqa: N818 - not an error: how a thread leaves a blob half-way
+class _Cancelled(Exception):
     """The caller no longer waits."""
 
 

@@ -64,10 +64,11 @@ def check_commit_proof(commit: HubCommit, key: OpenPgpKey) -> ProofResult:
     for entry in commit.entries:
         if entry.lfs:
             bound_sha256[entry.name] = _check_pointer(entry)
-        elif entry.mode in _FILE_MODES:
+            continue
+        if entry.mode in _FILE_MODES:
             bound_git[entry.name] = entry.git_sha1
-            if entry.sha256 is not None or entry.size is not None:
-                unbound.append(f"size and SHA-256 of {entry.name} (Git binds its SHA-1 only)")
+        if entry.sha256 is not None or entry.size is not None:
+            unbound.append(f"size and SHA-256 of {entry.name} (Git binds its SHA-1 only)")
     _check_contents(commit.entries)
     tree = _object_id(b"tree", _tree_body(commit.entries))
     if tree != commit.tree:
@@ -106,20 +107,23 @@ def conflicts_with(known: HubCommit, given: HubCommit) -> list[str]:
     conflicts = []
     if known.commit == given.commit and known.repo != given.repo:
         conflicts.append(f"hub_repo: {given.repo}, where a known manifest says {known.repo}")
-    facts = {entry.git_sha1: entry for entry in known.entries if not entry.lfs}
+    facts = {entry.git_sha1: _blob_facts(entry) for entry in known.entries}
     for entry in given.entries:
-        fact = facts.get(entry.git_sha1)
-        if fact is None or entry.lfs:
-            continue
-        if None not in (entry.size, fact.size) and entry.size != fact.size:
-            conflicts.append(
-                f"size of {entry.name}: {entry.size}, where a known manifest says {fact.size}"
-            )
-        if None not in (entry.sha256, fact.sha256) and entry.sha256 != fact.sha256:
-            conflicts.append(
-                f"sha256 of {entry.name}: {entry.sha256}, where a known manifest says {fact.sha256}"
-            )
+        stated, known_facts = _blob_facts(entry), facts.get(entry.git_sha1, (None, None))
+        for name, one, other in zip(("size", "sha256"), stated, known_facts, strict=True):
+            if None not in (one, other) and one != other:
+                conflicts.append(
+                    f"{name} of {entry.name}: {one}, where a known manifest says {other}"
+                )
     return conflicts
+
+
+def _blob_facts(entry: TreeEntry) -> tuple[int | None, str | None]:
+    """Size and SHA-256 of the Git blob of an entry: of a file under LFS, its pointer's."""
+    if entry.lfs and entry.size is not None and entry.sha256 is not None:
+        pointer = lfs_pointer(entry.size, entry.sha256)
+        return len(pointer), hashlib.sha256(pointer).hexdigest()
+    return entry.size, entry.sha256
 
 
 def _check_entries(entries: tuple[TreeEntry, ...]) -> None:
@@ -158,13 +162,13 @@ def _check_contents(entries: tuple[TreeEntry, ...]) -> None:
             raise CommitProofError(f"{what}: {entry.name} and another entry contradict each other")
 
     for entry in entries:
-        blobs = [(entry.git_sha1, entry.size, entry.sha256)]
-        if entry.lfs and entry.size is not None and entry.sha256 is not None:
-            # The blob is the pointer; of the file itself no blob is known.
-            pointer = lfs_pointer(entry.size, entry.sha256)
-            blobs = [(entry.git_sha1, len(pointer), hashlib.sha256(pointer).hexdigest())]
-            agree("size", entry.sha256, entry.size, entry)
-        for git_sha1, size, sha256 in (_EMPTY_BLOB, *blobs):
+        if entry.size is not None and entry.sha256 is not None:
+            if entry.lfs:
+                # The blob is the pointer; of the file itself no blob is known.
+                agree("size", entry.sha256, entry.size, entry)
+            elif git_blob_id(lfs_pointer(entry.size, entry.sha256)) == entry.git_sha1:
+                raise CommitProofError(f"size: {entry.name} is under LFS, and is stated not to be")
+        for git_sha1, size, sha256 in (_EMPTY_BLOB, (entry.git_sha1, *_blob_facts(entry))):
             if size is not None:
                 agree("size", git_sha1, size, entry)
                 if (size == 0) != (git_sha1 == _EMPTY_BLOB[0]):

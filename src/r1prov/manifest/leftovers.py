@@ -38,4 +38,5 @@ def is_tool_leftover(path: str) -> bool:
         rest = path.removeprefix(_HUB)
         in_folder = rest.startswith(("download/", "upload/"))
         return rest in _HUB_FILES or (in_folder and rest.endswith(_HUB_SUFFIXES))
-    return path.startswith(".locks/") and path.endswith(".lock")
+    # Locks of download tools lie beside the file they guard; no loader reads a `.lock`.
+    return path.endswith(".lock")

@@ -42,10 +42,11 @@ def as_text(result: Identification, tensors: int) -> str:
 
 
 def _reasons(best: Candidate) -> list[str]:
+    width = max((len(one.feature) for one in best.reasons), default=0)
     lines = []
     for one in best.reasons:
         mark = "=" if one.agrees else "≠"
-        line = f"  {mark} {one.feature:<12} {printable(one.found)}"
+        line = f"  {mark} {one.feature:<{width}}  {printable(one.found)}"
         lines.append(line if one.agrees else f"{line}, expected {printable(one.expected)}")
     return lines
 

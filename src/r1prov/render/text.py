@@ -16,6 +16,9 @@ _HEADINGS = {Severity.ERROR: "errors", Severity.WARNING: "warnings", Severity.NO
 # Findings of one rule shown in full; the count always says how many there are.
 _SHOWN_A_RULE = 10
 _LABEL = 14
+# Hundreds of the rule ids in the order a reader wants them: who says so and which model it is
+# before which file differs.
+_GROUPS = "3640215"
 
 
 def render(report: Report, *, color: bool = False) -> str:
@@ -27,6 +30,7 @@ def render(report: Report, *, color: bool = False) -> str:
     lines += _facts(report)
     for severity, heading in _HEADINGS.items():
         found = [one for one in report.findings if one.severity is severity]
+        found.sort(key=lambda one: _GROUPS.index(one.rule.id[3]))
         if found:
             lines += ["", f"{heading} ({len(found):,})"]
             lines += finding_lines(found)

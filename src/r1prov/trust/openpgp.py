@@ -23,7 +23,7 @@ _ARMOR = re.compile(
     r"-----END PGP SIGNATURE-----"
 )
 _MAX_ARMOR_CHARACTERS = 16_384
-_TAG_SIGNATURE = 2
+_NEW_PACKET, _TAG_SIGNATURE = 0xC0, 2
 _VERSION = 4
 _TYPE_CANONICAL_TEXT = 0x01
 _ALGORITHM_RSA = 1
@@ -180,21 +180,13 @@ def _crc24(data: bytes) -> int:
 
 def _packet_body(data: bytes) -> bytes:
     """The body of the only packet, which must be a signature (RFC 4880 §4.2)."""
-    if len(data) < 3 or not data[0] & 0x80:
-        raise OpenPgpError("not an OpenPGP packet")
-    if data[0] & 0x40:
-        tag, length, start = data[0] & 0x3F, data[1], 2
-        if 192 <= length < 224:
-            length, start = ((length - 192) << 8) + data[2] + 192, 3
-        elif length >= 224:
-            raise OpenPgpError("a packet length that no signature needs")
-    else:
-        tag, size = (data[0] >> 2) & 0x0F, 1 << (data[0] & 3)
-        length, start = int.from_bytes(data[1 : 1 + size], "big"), 1 + size
-        if size > 2 or length >> (8 * (size - 1)) == 0:
-            raise OpenPgpError("a packet length that no signature needs")
-    if tag != _TAG_SIGNATURE:
-        raise OpenPgpError(f"packet {tag} where a signature was expected")
+    if len(data) < 3 or data[0] != _NEW_PACKET | _TAG_SIGNATURE:
+        raise OpenPgpError("not an OpenPGP signature packet in the new format")
+    length, start = data[1], 2
+    if 192 <= length < 224:
+        length, start = ((length - 192) << 8) + data[2] + 192, 3
+    elif length >= 224:
+        raise OpenPgpError("a packet length that no signature needs")
     if start + length != len(data):
         raise OpenPgpError("the packet is cut short, or something follows it")
     return data[start:]

@@ -393,4 +393,5 @@ def _quoted(text: str) -> str:
 
 
 def _instant(value: datetime) -> str:
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Not strftime: it drops fractions and, before the year 1000, a leading zero.
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"

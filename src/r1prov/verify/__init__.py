@@ -1,0 +1,1 @@
+"""Evidence, checks, and the one place that decides."""

@@ -126,12 +126,7 @@ def compare(a: Side, b: Side) -> Difference:
     undigested = 0
     for path in sorted(a.files.keys() | b.files.keys()):
         left, right = a.files.get(path), b.files.get(path)
-        if (
-            left is None
-            or right is None
-            or _differ(left.size, right.size)
-            or _differ(left.sha256, right.sha256)
-        ):
+        if left is None or right is None or _contradict(left, right):
             changes.append(Change(path, _file_text(left), _file_text(right)))
         elif left.sha256 is None or right.sha256 is None:
             undigested += 1
@@ -152,8 +147,10 @@ def compare(a: Side, b: Side) -> Difference:
     )
 
 
-def _differ(left: object, right: object) -> bool:
-    return left is not None and right is not None and left != right
+def _contradict(left: FileFacts, right: FileFacts) -> bool:
+    """Whether both sides state a size, or both a digest, and not the same."""
+    pairs = ((left.size, right.size), (left.sha256, right.sha256))
+    return any(a is not None and b is not None and a != b for a, b in pairs)
 
 
 def _file_text(facts: FileFacts | None) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import r1prov
 from r1prov.errors import LimitExceeded, StoreError
-from r1prov.family.identify import Identification, identify
+from r1prov.family.identify import identify
 from r1prov.hashing.engine import HashJob, HashResult, hash_blobs
 from r1prov.limits import MAX_GIT_BLOB_BYTES
 from r1prov.manifest.schema import Role
@@ -21,6 +21,7 @@ from r1prov.stores.base import EntryKind
 from r1prov.stores.headers import SUFFIX
 from r1prov.trust.store import decide as decide_trust
 from r1prov.verify.checks import digests, hygiene, identity, listing, provenance, weights
+from r1prov.verify.choice import choose_manifest, describe_use
 from r1prov.verify.evidence import CONFIG_NAME, Evidence, gather
 from r1prov.verify.findings import (
     Coverage,
@@ -35,7 +36,7 @@ from r1prov.verify.findings import (
     finding,
 )
 from r1prov.verify.policy import Level, Policy, Scope
-from r1prov.verify.rules import Severity
+from r1prov.verify.scope import scoped_coverage, scoped_findings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,14 +93,20 @@ def verify(
     except LimitExceeded as error:
         return _over_a_cap(store, policy, error, started)
     loadable = evidence.inventory(evidence.loadable_weights())
-    identification = identify(
-        loadable,
-        config=evidence.config,
-        config_sha256=evidence.config_sha256,
-        file_sizes=evidence.sizes(),
-        manifests=authorities.shelf.manifests(),
-    )
-    shelved, chosen = _choose(authorities.shelf, manifest, identification, evidence, policy)
+    identification = None
+    if manifest is not None:
+        shelved: ShelvedManifest | None = resolve_manifest(authorities.shelf, manifest)
+        chosen = "asked for with --manifest"
+    else:
+        identification = identify(
+            loadable,
+            config=evidence.config,
+            config_sha256=evidence.config_sha256,
+            file_sizes=evidence.sizes(),
+            manifests=authorities.shelf.manifests(),
+        )
+        shelved, chosen = choose_manifest(authorities.shelf, identification, evidence, policy)
+    headline = identification.headline() if identification else ""
     reference = authorities.shelf.find(identity.REFERENCE_OF_FULL)
     run = _Run(evidence, policy, shelved)
     run.findings += listing.check_entries(evidence)
@@ -115,11 +122,11 @@ def verify(
         policy.expect,
         run.manifest,
         reference.manifest if reference else None,
-        identification.headline(),
+        headline,
     )
     use = None
     if shelved is None:
-        run.without_manifest(loadable, identification)
+        run.without_manifest(loadable, headline)
     else:
         trusted = decide_trust(
             authorities.trust,
@@ -128,14 +135,14 @@ def verify(
             bundles=shelved.bundles(),
             now=now or started,
         )
-        use = _manifest_use(shelved, chosen, trusted)
+        use = describe_use(shelved, chosen, trusted)
         names = [one.name for one in authorities.shelf.manifests()]
-        run.against(shelved, trusted, authorities.hub_key, names)
+        run.against(shelved, loadable, trusted, authorities.hub_key, names)
         if policy.level is Level.FULL:
             run.hash_files(progress)
         run.coverage += digests.coverage_of_digests(shelved.manifest, run.hashed)
     run.relist()
-    return run.report(use, identification, started)
+    return run.report(use, loadable, headline, started)
 
 
 def _over_a_cap(store: Store, policy: Policy, error: LimitExceeded, started: datetime) -> Report:
@@ -157,57 +164,6 @@ def _over_a_cap(store: Store, policy: Policy, error: LimitExceeded, started: dat
         started_at=started,
         finished_at=datetime.now(UTC),
         version=r1prov.__version__,
-    )
-
-
-def _choose(
-    shelf: Shelf,
-    wanted: str | None,
-    identification: Identification,
-    evidence: Evidence,
-    policy: Policy,
-) -> tuple[ShelvedManifest | None, str]:
-    """The manifest to use and why.
-
-    Where the headers identify nothing, because they are malformed, say, `config.json` or the
-    expected name still tell what the model is meant to be.
-    """
-    if wanted is not None:
-        return resolve_manifest(shelf, wanted), "asked for with --manifest"
-    if identification.name is not None:
-        best = identification.candidates[0]
-        how = "its headers are exactly those" if best.exact else "its headers come closest"
-        return shelf.find(identification.name), f"identified: {how} of {identification.name}"
-    if policy.expect is not None:
-        expected = shelf.find(policy.expect)
-        if expected is not None:
-            return expected, "no known headers; it is the one that --expect names"
-    digest = evidence.config_sha256
-    for item in shelf:
-        if digest and any(
-            e.sha256 == digest and e.path == CONFIG_NAME for e in item.manifest.files
-        ):
-            return item, f"no known headers; config.json is that of {item.manifest.name}"
-    return None, "no manifest fits"
-
-
-def _manifest_use(shelved: ShelvedManifest, chosen: str, trusted: TrustDecision) -> ManifestUse:
-    manifest = shelved.manifest
-    return ManifestUse(
-        name=manifest.name,
-        variant=manifest.variant,
-        publisher=manifest.publisher,
-        revision=manifest.revision,
-        location=str(shelved.path),
-        sha256=shelved.sha256,
-        chosen=chosen,
-        tree_digest=manifest.tree_digest() if manifest.complete else None,
-        signers=tuple(
-            f"{check.owner or 'unknown signer'}, key {check.key_id[:8] or 'unnamed'}: "
-            + check.state.name.lower().replace("_", " ")
-            for check in trusted.checks
-        ),
-        trusted=trusted.trusted,
     )
 
 
@@ -236,7 +192,7 @@ class _Run:
         """Not readable is not a mismatch: the verdict is incomplete, never fail."""
         self.coverage.append(Coverage(path, CoverageState.UNREAD, why))
 
-    def without_manifest(self, inventory: Inventory, identification: Identification) -> None:
+    def without_manifest(self, inventory: Inventory, headline: str) -> None:
         """The checks that need no manifest, and the sentence that there is none."""
         partial = bool(self.evidence.header_errors)
         found, coverage = weights.check_config(
@@ -249,7 +205,7 @@ class _Run:
                 "no-manifest",
                 self.evidence.store.name,
                 "nothing signed to hold this model against",
-                found=identification.headline(),
+                found=headline,
             )
         )
         self.coverage.append(Coverage("manifest", CoverageState.SKIPPED, "none fits this model"))
@@ -257,6 +213,7 @@ class _Run:
     def against(
         self,
         shelved: ShelvedManifest,
+        loadable: Inventory,
         trusted: TrustDecision,
         hub_key: OpenPgpKey,
         names: list[str],
@@ -280,7 +237,9 @@ class _Run:
             for entry in manifest.files
             if entry.role is Role.WEIGHTS and entry.path in evidence.headers
         ]
-        inventory = evidence.inventory(listed)
+        inventory = loadable
+        if sorted(listed) != evidence.loadable_weights():
+            inventory = evidence.inventory(listed)
         partial = any(
             entry.role is Role.WEIGHTS
             and entry.path.endswith(SUFFIX)
@@ -345,18 +304,17 @@ class _Run:
             )
 
     def report(
-        self, use: ManifestUse | None, identification: Identification, started: datetime
+        self, use: ManifestUse | None, loadable: Inventory, headline: str, started: datetime
     ) -> Report:
         """The report, with the scope applied and the verdict decided."""
-        findings = tuple(_scoped(self.findings, self.policy.scope))
-        coverage = tuple(_scoped_coverage(self.coverage, self.policy.scope))
+        findings = tuple(scoped_findings(self.findings, self.policy.scope))
+        coverage = tuple(scoped_coverage(self.coverage, self.policy.scope))
         verdict = decide(findings, coverage)
         hashed = self.hashed is not None
         weights_tally, other_tally = Tally(), Tally()
         if self.manifest is not None:
             weights_tally = digests.tally(self.manifest, Part.WEIGHTS, self.findings, hashed=hashed)
             other_tally = digests.tally(self.manifest, Part.OTHER, self.findings, hashed=hashed)
-        loadable = self.evidence.inventory(self.evidence.loadable_weights())
         result = self.hashed
         return Report(
             model=self.evidence.store.location,
@@ -365,7 +323,7 @@ class _Run:
             scope=self.policy.scope.value,
             expected=self.policy.expect,
             manifest=use,
-            headline=_headline(verdict, use, identification, self.policy),
+            headline=_headline(verdict, use, headline, self.policy),
             weights=weights_tally,
             other=other_tally,
             findings=findings,
@@ -381,68 +339,10 @@ class _Run:
         )
 
 
-def _scoped(findings: list[Finding], scope: Scope) -> list[Finding]:
-    """Under `--scope weights` differing small files are listed and do not fail."""
-    if scope is Scope.ALL:
-        return _with_revision_hint(findings)
-    return [
-        finding_with(one, Severity.WARNING)
-        if one.part is Part.OTHER and one.severity is Severity.ERROR
-        else one
-        for one in findings
-    ]
-
-
-def finding_with(one: Finding, severity: Severity) -> Finding:
-    """The same finding with another severity."""
-    return Finding(
-        one.rule, one.subject, one.message, one.expected, one.found, one.hint, severity, one.part
-    )
-
-
-def _with_revision_hint(findings: list[Finding]) -> list[Finding]:
-    """Where only small files differ, say how to go on: a later revision is the usual reason."""
-    errors = [one for one in findings if one.severity is Severity.ERROR]
-    if not errors or any(one.part is not Part.OTHER for one in errors):
-        return findings
-    hint = (
-        "only small files differ, not the weights; they may be of a later revision: go on with "
-        "--scope weights, or sign a manifest of your own revision (r1prov manifest create)"
-    )
-    return [
-        Finding(
-            one.rule,
-            one.subject,
-            one.message,
-            one.expected,
-            one.found,
-            one.hint or hint,
-            one.severity,
-            one.part,
-        )
-        if one.severity is Severity.ERROR
-        else one
-        for one in findings
-    ]
-
-
-def _scoped_coverage(coverage: list[Coverage], scope: Scope) -> list[Coverage]:
-    if scope is Scope.ALL:
-        return coverage
-    return [
-        Coverage(one.item, one.state, one.detail, required=False)
-        if one.item == listing.OTHER_FILES
-        else one
-        for one in coverage
-    ]
-
-
-def _headline(
-    verdict: Verdict, use: ManifestUse | None, identification: Identification, policy: Policy
-) -> str:
+def _headline(verdict: Verdict, use: ManifestUse | None, identified: str, policy: Policy) -> str:
     """The first line: the verdict, and as which model."""
     if use is None:
-        return f"no signed manifest fits; the headers say: {identification.headline()}"
+        return f"no signed manifest fits; the headers say: {identified}"
     scope = "" if policy.scope is Scope.ALL else ", weights only"
     name = f"{use.name} ({use.variant}, {use.publisher}, revision {use.revision[:12]})"
     if verdict is Verdict.PASS:

@@ -134,18 +134,11 @@ def check_inventory(
         if not any(entry.role is Role.WEIGHTS for entry in manifest.files):
             return [], []
         return [], [Coverage(item, CoverageState.SKIPPED, "the manifest states none")]
-    try:
-        expected = expected_inventory(architecture.config)
-    except InputError:
-        expected = None
     if partial:
-        found = []
-        if expected is not None:
-            found = _tensor_findings(
-                "inventory-mismatch", expected, inventory, "the manifest", partial=True
-            )
         detail = f"only {plural(len(inventory), 'tensor')} could be read"
-        return found, [Coverage(item, CoverageState.UNREAD, detail)]
+        return _against_manifest(inventory, manifest, partial=True), [
+            Coverage(item, CoverageState.UNREAD, detail)
+        ]
     if inventory.digest() == architecture.inventory_sha256:
         return [], [
             Coverage(item, CoverageState.CHECKED, f"{plural(len(inventory), 'tensor')}, all equal")
@@ -161,9 +154,23 @@ def check_inventory(
             part=Part.WEIGHTS,
         )
     ]
-    if expected is not None:
-        findings += _tensor_findings("inventory-mismatch", expected, inventory, "the manifest")
+    findings += _against_manifest(inventory, manifest, partial=False)
     return findings, [Coverage(item, CoverageState.CHECKED, "differs")]
+
+
+def _against_manifest(inventory: Inventory, manifest: Manifest, *, partial: bool) -> list[Finding]:
+    """The tensors that differ, by name, where the manifest's config has a blueprint."""
+    if manifest.architecture is None:
+        return []
+    try:
+        expected = expected_inventory(manifest.architecture.config)
+    except InputError:
+        return []
+    if expected is None:
+        return []
+    return _tensor_findings(
+        "inventory-mismatch", expected, inventory, "the manifest", partial=partial
+    )
 
 
 def check_config(

@@ -1,0 +1,363 @@
+"""Trust decisions: who may sign what, since and until when, and how many must."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from r1prov.errors import TrustFileError
+from r1prov.trust.bundle import MessageBundle, parse_bundle, sign_message
+from r1prov.trust.directories import load_trust_directory
+from r1prov.trust.keys import PrivateKey, generate_private_key
+from r1prov.trust.shipped import shipped_dir
+from r1prov.trust.store import (
+    SignatureState,
+    Threshold,
+    TrustDecision,
+    TrustedKey,
+    TrustStore,
+    decide,
+    merge,
+    parse_trust_store,
+    trust_store_toml,
+)
+
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+DATA = b"manifest"
+MODEL = "DeepSeek-R1"
+
+MakeKey = Callable[..., PrivateKey]
+
+
+def trusted(key: PrivateKey, models: tuple[str, ...] = ("DeepSeek-R1*",)) -> TrustedKey:
+    return TrustedKey(
+        key=key.public,
+        file=f"{key.public.key_id8}.pub",
+        owner="someone",
+        valid_from=NOW - DAY,
+        valid_until=NOW + DAY,
+        models=models,
+    )
+
+
+def store_of(*keys: TrustedKey, signatures: int = 1) -> TrustStore:
+    return TrustStore(keys, (Threshold(("*",), signatures),), ("trust.toml",))
+
+
+def ask(
+    store: TrustStore, *bundles: MessageBundle, model: str = MODEL, now: datetime = NOW
+) -> TrustDecision:
+    named = [(f"b{i}", bundle) for i, bundle in enumerate(bundles)]
+    return decide(store, model=model, data=DATA, bundles=named, now=now)
+
+
+def states(decision: TrustDecision) -> list[str]:
+    return [check.state.name for check in decision.checks]
+
+
+def test_a_good_signature(make_key: MakeKey) -> None:
+    key = make_key()
+    decision = ask(store_of(trusted(key)), sign_message(key, DATA))
+    assert decision.trusted
+    assert (decision.good_keys, decision.threshold) == (1, 1)
+    (check,) = decision.checks
+    assert (check.bundle, check.key_id, check.owner) == ("b0", key.public.key_id, "someone")
+
+
+def test_no_signature_and_no_key(make_key: MakeKey) -> None:
+    assert not ask(store_of(trusted(make_key()))).trusted
+    assert states(ask(TrustStore((), (), ()), sign_message(make_key(), DATA))) == ["UNKNOWN_KEY"]
+
+
+def test_another_file(make_key: MakeKey) -> None:
+    key = make_key()
+    decision = ask(store_of(trusted(key)), sign_message(key, DATA + b"\n"))
+    assert states(decision) == ["BAD_SIGNATURE"]
+    assert "SHA-256" in decision.checks[0].detail
+    lying = replace(sign_message(key, DATA + b"\n"), digest=hashlib.sha256(DATA).digest())
+    assert states(ask(store_of(trusted(key)), lying)) == ["BAD_SIGNATURE"]
+    # A good signature with a digest of something else is no good signature either.
+    lying = replace(sign_message(key, DATA), digest=bytes(32))
+    assert states(ask(store_of(trusted(key)), lying)) == ["BAD_SIGNATURE"]
+
+
+def test_the_hint_is_a_hint(make_key: MakeKey) -> None:
+    first, second = make_key(number=0), make_key(number=1)
+    store = store_of(trusted(first), trusted(second))
+    for hint in ("", "00" * 32, first.public.key_id8, first.public.key_id.upper()):
+        unnamed = replace(sign_message(second, DATA), key_hint=hint)
+        decision = ask(store, unnamed)
+        assert decision.trusted
+        assert decision.checks[0].key_id == second.public.key_id
+    # But a bundle that names a trusted key must be signed by it.
+    stolen = replace(sign_message(second, DATA), key_hint=first.public.key_id)
+    assert states(ask(store, stolen)) == ["BAD_SIGNATURE"]
+    stranger = sign_message(make_key(number=2), DATA)
+    assert states(ask(store, stranger)) == ["UNKNOWN_KEY"]
+    assert states(ask(store, replace(stranger, key_hint=""))) == ["UNKNOWN_KEY"]
+    assert states(ask(store, replace(stranger, key_hint=first.public.key_id))) == ["BAD_SIGNATURE"]
+
+
+@pytest.mark.parametrize(
+    ("offset", "state"),
+    [
+        (-DAY - timedelta(microseconds=1), "NOT_YET_VALID"),
+        (-DAY, "GOOD"),
+        (DAY - timedelta(microseconds=1), "GOOD"),
+        (DAY, "EXPIRED"),
+    ],
+)
+def test_validity_is_judged_now(offset: timedelta, state: str, make_key: MakeKey) -> None:
+    key = make_key()
+    decision = ask(store_of(trusted(key)), sign_message(key, DATA), now=NOW + offset)
+    assert states(decision) == [state]
+    assert decision.trusted is (state == "GOOD")
+    if state == "EXPIRED":
+        assert "nothing proves that it signed before" in decision.checks[0].detail
+
+
+def test_revocation_has_no_clock(make_key: MakeKey) -> None:
+    key = make_key()
+    for moment in (NOW - DAY, NOW + 100 * DAY):
+        revoked = replace(trusted(key), revoked_at=moment, revoked_reason="laptop lost")
+        decision = ask(store_of(revoked), sign_message(key, DATA))
+        assert states(decision) == ["REVOKED"]
+        assert "laptop lost" in decision.checks[0].detail
+
+
+@pytest.mark.parametrize(
+    ("glob", "model", "fits"),
+    [
+        ("DeepSeek-R1*", "DeepSeek-R1", True),
+        ("DeepSeek-R1*", "DeepSeek-R1-Distill-Qwen-7B", True),
+        ("DeepSeek-R1*", "deepseek-r1", False),
+        ("DeepSeek-R1*", "xDeepSeek-R1", False),
+        ("DeepSeek-R1", "DeepSeek-R1\n", False),
+        ("DeepSeek-R?", "DeepSeek-R1", True),
+        ("DeepSeek-R?", "DeepSeek-R", False),
+        ("DeepSeek.R1", "DeepSeek-R1", False),
+        ("*", "anything", True),
+    ],
+)
+def test_scope(glob: str, model: str, fits: bool, make_key: MakeKey) -> None:
+    key = make_key()
+    decision = ask(store_of(trusted(key, (glob,))), sign_message(key, DATA), model=model)
+    assert states(decision) == ["GOOD" if fits else "OUT_OF_SCOPE"]
+    assert decision.trusted is fits
+
+
+def test_threshold_counts_different_keys(make_key: MakeKey) -> None:
+    first, second = make_key(number=0), make_key(number=1)
+    store = store_of(trusted(first), trusted(second), signatures=2)
+    once, again = sign_message(first, DATA), sign_message(first, DATA)
+    assert once.signature != again.signature
+    assert not ask(store, once).trusted
+    assert ask(store, once, again, replace(once, key_hint="")).good_keys == 1
+    assert not ask(store, once, again).trusted
+    assert ask(store, once, sign_message(second, DATA)).trusted
+    # The key a second time, as another entry of the store.
+    twin = replace(trusted(first), owner="someone else", file="twin.pub")
+    twins = store_of(trusted(first), twin, signatures=2)
+    assert not ask(twins, once, again).trusted
+
+
+def test_the_highest_threshold_counts(make_key: MakeKey) -> None:
+    thresholds = (Threshold(("*",), 1), Threshold(("DeepSeek-R1",), 2), Threshold(("x",), 3))
+    store = TrustStore((), thresholds, ())
+    assert [store.threshold(name) for name in ("DeepSeek-R1", "DeepSeek-V3", "x")] == [2, 1, 3]
+    assert TrustStore((), (), ()).threshold("x") == 1
+
+
+def test_bad_signatures_take_nothing_from_good_ones(make_key: MakeKey) -> None:
+    key = make_key()
+    good = sign_message(key, DATA)
+    decision = ask(store_of(trusted(key)), replace(good, signature=b"x"), good)
+    assert states(decision) == ["BAD_SIGNATURE", "GOOD"]
+    assert decision.trusted
+
+
+def test_merge(make_key: MakeKey) -> None:
+    first, second = trusted(make_key(number=0)), trusted(make_key(number=1))
+    revoked = replace(first, revoked_at=NOW, revoked_reason="lost")
+    for stores in (
+        [store_of(first), store_of(revoked, second)],
+        [store_of(revoked), store_of(first, second)],
+    ):
+        merged = merge(stores)
+        assert [one.revoked_at for one in merged.keys] == [NOW, None]
+        assert merged.locations == ("trust.toml", "trust.toml")
+        assert states(ask(merged, sign_message(make_key(), DATA))) == ["REVOKED"]
+    strict = merge([store_of(first), store_of(second, signatures=2)])
+    assert strict.threshold(MODEL) == 2
+
+
+PEM = generate_private_key("ed25519").public
+
+
+def text(**changes: str | None) -> str:
+    fields: dict[str, str | None] = {
+        "id": f'"{PEM.key_id}"',
+        "file": '"a.pub"',
+        "owner": '"team"',
+        "valid_from": "2026-11-24T00:00:00Z",
+        "valid_until": "2028-11-24T08:00:00+08:00",
+        "models": '["DeepSeek-R1*"]',
+        **changes,
+    }
+    lines = [f"{name} = {value}" for name, value in fields.items() if value is not None]
+    return "\n".join(['schema = "r1prov/trust/1"', "[[keys]]", *lines]) + "\n"
+
+
+def parse(toml: str | bytes) -> TrustStore:
+    raw = toml.encode() if isinstance(toml, str) else toml
+    return parse_trust_store(raw, {"a.pub": PEM.pem(), "x": b"x"}.__getitem__, subject="t")
+
+
+def test_parse() -> None:
+    store = parse(text() + '[[thresholds]]\nmodels = ["*"]\nsignatures = 2\n')
+    (key,) = store.keys
+    assert key.key == PEM
+    assert key.valid_until == datetime(2028, 11, 24, tzinfo=UTC)
+    assert key.models == ("DeepSeek-R1*",)
+    assert key.revoked_at is None
+    assert store.threshold("x") == 2
+    revoked = parse(text(revoked_at="2027-01-01T00:00:00Z", revoked_reason='"lost"'))
+    assert revoked.keys[0].revoked_reason == "lost"
+    assert parse('schema = "r1prov/trust/1"').keys == ()
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        "",
+        "x = ",
+        'schema = "r1prov/trust/2"',
+        "schema = 1",
+        text() + "more = 1",
+        'schema = "r1prov/trust/1"\nkeyz = []',
+        'schema = "r1prov/trust/1"\nkeys = 1',
+        'schema = "r1prov/trust/1"\nkeys = [1]',
+        text(modles='["*"]'),
+        text(id=None),
+        text(id=f'"{PEM.key_id.upper()}"'),
+        text(id=f'"{"0" * 64}"'),
+        text(id='"0"'),
+        text(file=None),
+        text(file='"../a.pub"'),
+        text(file='"/a.pub"'),
+        text(file='"d/a.pub"'),
+        text(file="'d\\a.pub'"),
+        text(file='"CON"'),
+        text(file='"x"'),
+        text(owner=None),
+        text(owner='""'),
+        text(owner='"\\u001b[1m"'),
+        text(owner='"\\u202e"'),
+        text(valid_from=None),
+        text(valid_until=None),
+        text(valid_from='"2026-11-24T00:00:00Z"'),
+        text(valid_from="2026-11-24T00:00:00"),
+        text(valid_from="2026-11-24"),
+        text(valid_from="0001-01-01T00:00:00+14:00"),
+        text(valid_from="2028-11-24T00:00:00Z"),
+        text(revoked_at="2027-01-01T00:00:00Z"),
+        text(revoked_reason='"lost"'),
+        text(models=None),
+        text(models="[]"),
+        text(models='"*"'),
+        text(models="[1]"),
+        text(models='["[a-z]*"]'),
+        text(models='["a/b"]'),
+        text(models='[""]'),
+        text() + text().split("\n", 1)[1],
+        text() + "[[thresholds]]\nmodels = ['*']",
+        text() + "[[thresholds]]\nmodels = ['*']\nsignatures = 0",
+        text() + "[[thresholds]]\nmodels = ['*']\nsignatures = true",
+        text() + "[[thresholds]]\nmodels = ['*']\nsignatures = 1.0",
+        text() + "[[thresholds]]\nmodels = ['*']\nsignatures = 1\nsignature = 2",
+        text() + "x = " + "[" * 20_000,
+        text() + "x = " + "9" * 5_000,
+        text() + "#" * 1024 * 1024,
+        b"\xff",
+        b"\xef\xbb\xbf" + text().encode(),
+        text().encode("utf-16"),
+    ],
+    ids=range(52),
+)
+def test_refused(toml: str | bytes) -> None:
+    with pytest.raises(TrustFileError):
+        parse(toml)
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 1000), st.integers(0, 255))
+def test_nothing_else_escapes(position: int, byte: int) -> None:
+    raw = bytearray(text().encode())
+    raw[position % len(raw)] = byte
+    with contextlib.suppress(TrustFileError):
+        parse_trust_store(bytes(raw), lambda _: PEM.pem(), subject="t")
+
+
+def test_written_and_read_back(make_key: MakeKey) -> None:
+    first = replace(trusted(make_key(number=0)), owner='a "quoted" \\ name 深度')
+    second = replace(trusted(make_key(number=1)), revoked_at=NOW, revoked_reason="lost")
+    store = TrustStore((first, second), (Threshold(("a", "b*"), 2),), ("t",))
+    raw = trust_store_toml(store)
+    files = {one.file: one.key.pem() for one in store.keys}
+    again = parse_trust_store(raw, files.__getitem__, subject="t")
+    assert set(again.keys) == set(store.keys)
+    assert again.thresholds == store.thresholds
+    assert trust_store_toml(again) == raw
+    assert trust_store_toml(replace(store, keys=(second, first))) == raw
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"owner": "a\nb"},
+        {"owner": ""},
+        {"models": ("[a]",)},
+        {"models": ()},
+        {"file": "../x"},
+        {"valid_until": NOW - 2 * DAY},
+    ],
+)
+def test_what_cannot_be_read_is_not_written(change: dict[str, object], make_key: MakeKey) -> None:
+    with pytest.raises(TrustFileError):
+        trust_store_toml(store_of(replace(trusted(make_key()), **change)))  # type: ignore[arg-type]
+
+
+def test_the_shipped_store_is_as_it_is_written() -> None:
+    store = load_trust_directory(shipped_dir("keys"))
+    (key,) = store.keys
+    assert key.owner == "r1prov project"
+    assert key.valid_from == datetime(2026, 11, 24, tzinfo=UTC)
+    assert key.valid_until == datetime(2028, 11, 24, tzinfo=UTC)
+    assert key.models == ("DeepSeek-R1*", "DeepSeek-V3*", "all-MiniLM-L6-v2")
+    assert store.threshold(MODEL) == 1
+
+
+def test_the_shipped_manifests_are_signed_by_it() -> None:
+    store = load_trust_directory(shipped_dir("keys"))
+    for path in Path(shipped_dir("manifests")).glob("*.toml"):
+        bundles = [
+            (one.name, parse_bundle(one.read_bytes(), subject=one.name))
+            for one in path.parent.glob(f"{path.name}.*.sigstore.json")
+        ]
+        decision = decide(store, model=path.stem, data=path.read_bytes(), bundles=bundles, now=NOW)
+        assert decision.trusted, path.name
+        assert {check.state for check in decision.checks} == {SignatureState.GOOD}
+
+
+def test_no_private_key_is_shipped() -> None:
+    for path in Path(shipped_dir("keys")).rglob("*"):
+        assert b"PRIVATE" not in path.read_bytes(), path.name
