@@ -203,6 +203,8 @@ def test_packets_that_are_refused() -> None:
         b"\xc2\xff" + size.to_bytes(4, "big"),
         b"\xc2\xe8",
         b"\x8b",
+        # The old format would be a second form of the same signature.
+        b"\x89" + size.to_bytes(2, "big"),
         b"\x8a" + size.to_bytes(4, "big"),
         b"\xc2" + bytes((new[0], new[1] ^ 1)),
         b"\xc2",

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -185,6 +185,39 @@ def test_bad_signatures_take_nothing_from_good_ones(make_key: MakeKey) -> None:
     assert decision.trusted
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    kind=st.sampled_from(["ecdsa-p256", "ed25519"]),
+    part=st.sampled_from(["data", "digest", "signature"]),
+    position=st.integers(0, 10_000),
+    flip=st.integers(1, 255),
+    hinted=st.booleans(),
+)
+def test_one_changed_byte_is_never_good(
+    make_key: MakeKey, kind: str, part: str, position: int, flip: int, hinted: bool
+) -> None:
+    key = make_key(kind)
+    bundle = sign_message(key, DATA)
+    values = {"data": DATA, "digest": bundle.digest, "signature": bundle.signature}
+    spoilt = bytearray(values[part])
+    spoilt[position % len(spoilt)] ^= flip
+    values[part] = bytes(spoilt)
+    changed = MessageBundle(bundle.key_hint * hinted, values["digest"], values["signature"])
+    # Also when whoever changed the file mends the digest in the bundle.
+    mended = replace(changed, digest=hashlib.sha256(values["data"]).digest())
+    for one in (changed, mended) if part == "data" else (changed,):
+        decision = decide(
+            store_of(trusted(key)),
+            model=MODEL,
+            data=values["data"],
+            bundles=[("b", one)],
+            now=NOW,
+        )
+        assert not decision.trusted
+        assert decision.good_keys == 0
+        assert "GOOD" not in states(decision)
+
+
 def test_merge(make_key: MakeKey) -> None:
     first, second = trusted(make_key(number=0)), trusted(make_key(number=1))
     revoked = replace(first, revoked_at=NOW, revoked_reason="lost")
@@ -318,6 +351,44 @@ def test_written_and_read_back(make_key: MakeKey) -> None:
     assert again.thresholds == store.thresholds
     assert trust_store_toml(again) == raw
     assert trust_store_toml(replace(store, keys=(second, first))) == raw
+
+
+PRINTABLE = st.text(min_size=1, max_size=30).filter(str.isprintable)
+ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+MOMENTS = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=ZONES)
+GLOBS = st.lists(st.from_regex(r"[A-Za-z0-9._*?-]{1,20}", fullmatch=True), min_size=1, max_size=3)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    owner=PRINTABLE,
+    moments=st.lists(MOMENTS, min_size=2, max_size=2, unique=True),
+    revoked=st.none() | st.tuples(MOMENTS, PRINTABLE),
+    models=GLOBS,
+    threshold=st.integers(1, 1000),
+)
+def test_whatever_is_written_is_read_back(
+    make_key: MakeKey,
+    owner: str,
+    moments: list[datetime],
+    revoked: tuple[datetime, str] | None,
+    models: list[str],
+    threshold: int,
+) -> None:
+    valid_from, valid_until = sorted(moments)
+    key = replace(
+        trusted(make_key(), tuple(models)),
+        owner=owner,
+        valid_from=valid_from.astimezone(UTC),
+        valid_until=valid_until.astimezone(UTC),
+        revoked_at=revoked[0].astimezone(UTC) if revoked else None,
+        revoked_reason=revoked[1] if revoked else None,
+    )
+    store = store_of(key, signatures=threshold)
+    raw = trust_store_toml(store)
+    again = parse_trust_store(raw, lambda _: key.key.pem(), subject="trust.toml")
+    assert again == store
+    assert trust_store_toml(again) == raw
 
 
 @pytest.mark.parametrize(
