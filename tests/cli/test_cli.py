@@ -254,3 +254,11 @@ def test_half_a_report_never_exists(model, tmp_path):
     target = tmp_path / "no" / "such" / "directory" / "report.json"
     assert run(["verify", str(model), "-o", str(target)]) == 4
     assert list(tmp_path.glob("**/.report*")) == []
+
+
+def test_a_stdout_that_takes_nothing_changes_no_exit_status():
+    base = f"{sys.executable} -m r1prov manifest list"
+    for redirect in (">&-", ">/dev/full"):
+        done = subprocess.run(["bash", "-c", base + redirect], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr

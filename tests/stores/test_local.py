@@ -189,6 +189,7 @@ def test_roots_that_are_none(tmp_path):
 def test_a_store_gives_its_descriptor_back(tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d/x").touch()
+    gc.collect()
     before = len(os.listdir("/dev/fd"))
     for _ in range(20):
         store = LocalStore(tmp_path)

@@ -12,7 +12,7 @@ import r1prov
 from r1prov.cli import diff, identify, key, manifest, verify
 from r1prov.cli import hash as hash_files
 from r1prov.cli import inspect as inspect_model
-from r1prov.cli.output import complain
+from r1prov.cli.output import complain, emit
 from r1prov.errors import R1ProvError
 
 _INTERRUPTED = 130
@@ -31,7 +31,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"r1prov {r1prov.__version__}\n")
+        emit(f"r1prov {r1prov.__version__}\n", None)
         raise typer.Exit
 
 

@@ -24,6 +24,8 @@ def complain(message: str, hint: str | None = None) -> None:
 
 def say(line: str) -> None:
     """One line on stderr; a closed stderr changes nothing."""
+    if sys.stderr is None:
+        return
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(encodable(line, sys.stderr.encoding) + "\n")
         sys.stderr.flush()
@@ -34,12 +36,21 @@ def emit(text: str, output: Path | None, *, quiet: bool = False) -> None:
     if output is not None:
         write_new(output, text.encode("utf-8", "surrogateescape"), replace=True)
     elif not quiet:
-        try:
-            sys.stdout.write(encodable(text, sys.stdout.encoding))
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # Whoever read stdout has gone, as with `| head`: the exit status still says it all.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_stdout(text)
+
+
+def _write_stdout(text: str) -> None:
+    """Write the result; a stdout that takes nothing never changes the exit status."""
+    if sys.stdout is None:  # started with stdout closed
+        return
+    try:
+        sys.stdout.write(encodable(text, sys.stdout.encoding))
+        sys.stdout.flush()
+    except OSError as error:
+        # Whoever read stdout may have gone, as with `| head`: that is silent.
+        if not isinstance(error, BrokenPipeError):
+            say(f"error: cannot write the result: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def encodable(text: str, encoding: str | None) -> str:

@@ -1,7 +1,7 @@
 """Files that download tools leave in a model's directory and that no loader reads.
 
-Exact names only: a pattern that lets one more file through is a place to hide one. Python's
-`__pycache__` is not here, because Python does read it.
+Exact names, and the locks of download tools: a pattern that lets one more file through is a place
+to hide one. Python's `__pycache__` is not here, because Python does read it.
 """
 
 from __future__ import annotations

@@ -106,9 +106,12 @@ def load_manifest(path: Path) -> ShelvedManifest:
 
 
 def manifest_directories() -> list[Path]:
-    """`R1PROV_MANIFESTS` (paths split by `:`), the user's directory, the shipped one."""
+    """The shipped directory, those of `R1PROV_MANIFESTS` (split by `:`), the user's own.
+
+    In this order, so that nobody's file can stand in for a shipped manifest of the same name.
+    """
     named = [Path(p) for p in os.environ.get("R1PROV_MANIFESTS", "").split(os.pathsep) if p]
-    return [*named, user_directory("manifests"), shipped_dir("manifests")]
+    return [shipped_dir("manifests"), *named, user_directory("manifests")]
 
 
 def load_shelf(directories: Sequence[Path] | None = None) -> Shelf:

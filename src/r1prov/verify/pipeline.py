@@ -22,7 +22,7 @@ from r1prov.stores.headers import SUFFIX
 from r1prov.trust.store import decide as decide_trust
 from r1prov.verify.checks import digests, hygiene, identity, listing, provenance, weights
 from r1prov.verify.choice import choose_manifest, describe_use
-from r1prov.verify.evidence import CONFIG_NAME, Evidence, gather
+from r1prov.verify.evidence import CONFIG_NAME, INDEX_NAME, Evidence, gather
 from r1prov.verify.findings import (
     Coverage,
     CoverageState,
@@ -187,6 +187,8 @@ class _Run:
                 self._unread(path, error.message)
         for path, error in evidence.unread.items():
             self._unread(path, error.message)
+        if isinstance(evidence.index_error, StoreError):
+            self._unread(INDEX_NAME, evidence.index_error.message)
 
     def _unread(self, path: str, why: str) -> None:
         """Not readable is not a mismatch: the verdict is incomplete, never fail."""
@@ -250,12 +252,13 @@ class _Run:
         found, coverage = weights.check_inventory(inventory, manifest, partial=partial)
         self.findings += found
         self.coverage += coverage
-        signed = {entry.path: entry.sha256 for entry in manifest.files}.get(CONFIG_NAME)
+        signed = {entry.path: entry.sha256 for entry in manifest.files}
         found, coverage = weights.check_config(
             evidence,
             inventory,
             partial=partial,
-            as_signed=signed == evidence.config_sha256,
+            as_signed=CONFIG_NAME not in signed
+            or (signed[CONFIG_NAME] is not None and signed[CONFIG_NAME] == evidence.config_sha256),
         )
         self.findings += found
         self.coverage += coverage

@@ -2,7 +2,7 @@
 
 Ids are grouped by hundreds: 0xx files, 1xx safetensors headers, 2xx shard index and JSON,
 3xx signatures and trust, 4xx identity and architecture, 5xx hygiene, 6xx provenance.
-An id is never reused; a retired rule keeps its line.
+An id is never reused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class Severity(StrEnum):
     """How much a finding weighs in the verdict."""
 
     ERROR = "error"  # the verdict is fail
-    WARNING = "warning"  # shown, does not change the verdict
+    WARNING = "warning"  # shown; does not by itself change the verdict
     NOTE = "note"  # context that helps to read the result
 
 

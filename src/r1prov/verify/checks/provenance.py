@@ -105,7 +105,8 @@ def check_commit(
         # Weights hang on the SHA-256 of an LFS pointer; a file below a directory is bound by the
         # id of that directory only, whose entries the manifest does not carry.
         bound = proof.bound_sha256 if entry.role is Role.WEIGHTS else proof.bound_git
-        if entry.path in bound or entry.path in proof.bound_sha256 or "/" in entry.path:
+        below = "/" in entry.path and entry.role is not Role.WEIGHTS
+        if entry.path in bound or entry.path in proof.bound_sha256 or below:
             continue
         findings.append(
             finding(

@@ -42,9 +42,12 @@ def check_headers(evidence: Evidence) -> Iterator[Finding]:
 
 def check_index(evidence: Evidence) -> Iterator[Finding]:
     """The union of the shard headers must be the weight map, in both directions."""
-    if isinstance(evidence.index_error, FormatError):
-        yield from_format_error(evidence.index_error, INDEX_NAME, part=Part.WEIGHTS)
-    if evidence.index_error is not None:
+    error = evidence.index_error
+    if isinstance(error, FormatError):
+        yield from_format_error(error, INDEX_NAME, part=Part.WEIGHTS)
+    elif error is not None and not isinstance(error, StoreError):
+        yield finding("index-json", INDEX_NAME, error.message, part=Part.WEIGHTS)
+    if error is not None:
         return
     index = evidence.index
     if index is None:
