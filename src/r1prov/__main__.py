@@ -1,5 +1,20 @@
-"""`python -m r1prov`."""
+"""`r1prov`, and `python -m r1prov`."""
 
-from r1prov.cli.app import main
+from __future__ import annotations
 
-main()
+import sys
+
+
+def main() -> None:
+    """Entry point: Ctrl-C ends with 130 from the first import on."""
+    try:
+        from r1prov.cli.app import run
+
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

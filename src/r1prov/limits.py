@@ -11,7 +11,7 @@ MAX_HEADER_PADDING_BYTES: Final = 64 * 1024
 WARN_HEADER_PADDING_BYTES: Final = 4 * 1024
 # DeepSeek-R1 has 91,991 tensors in 163 files; three times that in one file is no model we know.
 MAX_TENSORS_PER_FILE: Final = 300_000
-MAX_TENSORS_PER_MODEL: Final = 2_000_000
+MAX_TENSORS_PER_MODEL: Final = 600_000
 MAX_TENSOR_NAME_BYTES: Final = 1024
 MAX_TENSOR_RANK: Final = 32
 # Sizes and offsets are u64 on disk and i64 in most readers.

@@ -262,3 +262,57 @@ def test_a_stdout_that_takes_nothing_changes_no_exit_status():
         done = subprocess.run(["bash", "-c", base + redirect], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_hash_of_a_single_file_names_it_as_given(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(model)
+    for path in (str(model / "a.safetensors"), "a.safetensors"):
+        assert run(["hash", path]) == 0
+        line = capsys.readouterr().out
+        assert line[66:-1] == path
+        (tmp_path / "S").write_text(line)
+        assert run(["hash", path, "--check", str(tmp_path / "S")]) == 0
+        capsys.readouterr()
+
+
+def test_names_of_any_bytes_reach_sha256sum(model):
+    Path(os.fsdecode(bytes(model / "x") + b"\xff\xfe")).write_bytes(b"1")
+    done = subprocess.run(
+        [sys.executable, "-m", "r1prov", "hash", str(model)], capture_output=True, check=True
+    )
+    check = subprocess.run(["sha256sum", "-c", "-"], input=done.stdout, capture_output=True)
+    assert check.returncode == 0
+    assert done.stdout.count(b"\n") == 3
+
+
+def test_lost_sums_are_no_success(model):
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m r1prov hash {model} >/dev/full"], capture_output=True
+    )
+    assert done.returncode == 4
+
+
+def test_output_follows_links_and_leaves_devices_alone(model, tmp_path):
+    link, target = tmp_path / "link", tmp_path / "target"
+    target.write_text("old")
+    link.symlink_to(target)
+    assert run(["hash", str(model), "-o", str(link)]) == 0
+    assert link.is_symlink()
+    assert "a.safetensors" in target.read_text()
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE)
+    assert run(["hash", str(model), "-o", str(tmp_path / "pipe")]) == 0
+    out, _ = reader.communicate(timeout=10)
+    assert b"a.safetensors" in out
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_a_user_can_narrow_a_shipped_key(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    keys = tmp_path / "r1prov" / "keys"
+    shutil.copytree(Path(__file__).parents[2] / "keys", keys)
+    assert run(["manifest", "verify", "all-MiniLM-L6-v2"]) == 0
+    text = (keys / "trust.toml").read_text()
+    (keys / "trust.toml").write_text(text.replace('"all-MiniLM-L6-v2"', '"other"'))
+    assert run(["manifest", "verify", "all-MiniLM-L6-v2"]) == 1
+    assert "signer-out-of-scope" in capsys.readouterr().out

@@ -166,17 +166,22 @@ def test_roles_follow_from_names(path, role):
     ],
 )
 def test_leftovers_are_known_by_exact_names(path):
-    assert is_tool_leftover(path)
+    assert is_tool_leftover(path, 5)
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        *("config.json", "sub/.git/config", ".git", ".gitx/a", "sub/.gitignore", "a.locked"),
+        *("config.json", "sub/.git/config", ".git", ".gitx/a", "sub/.gitignore", "a.lock"),
         *("__pycache__/x.pyc", ".cache/x", ".cache/huggingface/x.py", "x.metadata"),
         *(".cache/huggingface/download/model.safetensors", ".locks/evil.py", ".cache/torch/x"),
         *(".ds_store", "sub/.msc", "download/x.metadata", "model.incomplete"),
     ],
 )
 def test_nothing_else_is_a_leftover(path):
-    assert not is_tool_leftover(path)
+    assert not is_tool_leftover(path, 5)
+
+
+def test_a_lock_is_a_leftover_only_if_it_is_empty():
+    assert is_tool_leftover("sub/a.lock", 0)
+    assert not is_tool_leftover("sub/a.lock", 1)

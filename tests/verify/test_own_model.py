@@ -141,3 +141,34 @@ def test_a_malformed_manifest_is_exit_4(verify, tiny, tmp_path):
     status, report = verify(tiny, "--manifest", path)
     assert status == 4
     assert "surprise" in report["error"] or "bad.toml" in report["error"]
+
+
+def test_changed_code_fails_in_both_scopes(verify, rules, tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tiny / "modeling_x.py").write_text("class X: pass\n")
+    assert run(["key", "generate", "k.pem", "--no-passphrase"]) == 0
+    assert run(["manifest", "create", str(tiny), "--name", "tiny-code"]) == 0
+    assert run(["manifest", "sign", "tiny-code.toml", "--key", "k.pem"]) == 0
+    added = run(["key", "add", "k.pem.pub", "--owner", "me", "--model", "*", "--keys", "keys"])
+    assert added == 0
+    how = ["--manifest", "tiny-code.toml", "--keys", "keys", "--scope", "weights"]
+    status, report = verify(tiny, *how)
+    assert status == 0
+    assert "custom-code" in rules(report, "note")
+    (tiny / "modeling_x.py").write_text("class Y: pass\n")
+    status, report = verify(tiny, *how)
+    assert (status, rules(report)) == (1, {"file-digest"})
+
+
+def test_full_is_more_than_a_word_in_a_manifest(verify, rules, tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(["key", "generate", "k.pem", "--no-passphrase"]) == 0
+    create = ["manifest", "create", str(tiny), "--name", "tiny-full", "--variant", "full"]
+    assert run(create) == 0
+    assert run(["manifest", "sign", "tiny-full.toml", "--key", "k.pem"]) == 0
+    added = run(["key", "add", "k.pem.pub", "--owner", "me", "--model", "*", "--keys", "keys"])
+    assert added == 0
+    how = ["--manifest", "tiny-full.toml", "--keys", "keys"]
+    assert verify(tiny, *how)[0] == 0
+    status, report = verify(tiny, *how, "--expect", "full")
+    assert (status, rules(report)) == (1, {"model-not-expected"})

@@ -171,3 +171,65 @@ def test_output_is_quiet_when_not_a_terminal(minilm):
     assert done.stderr == ""
     assert done.stdout.startswith("PASS  as all-MiniLM-L6-v2")
     assert "\x1b" not in done.stdout
+
+
+def test_a_leftover_that_is_a_program_fails(verify, rules, minilm_copy):
+    (minilm_copy / ".mdl").write_bytes(b"\x7fELF\x02\x01\x01" + bytes(64))
+    (minilm_copy / "evil.lock").write_bytes(b"\x80\x04K\x01.")
+    status, report = verify(minilm_copy)
+    assert status == 1
+    assert {"executable-file", "file-unlisted"} <= rules(report)
+
+
+@pytest.mark.parametrize(
+    "name", ["DeepSeek-R1-full", "DeepSeek-R1-671B", "deepseek_r1", "DeepSeek-R1-0528"]
+)
+def test_names_that_start_with_a_known_one_claim_it(verify, rules, minilm, tmp_path, name):
+    status, report = verify(shutil.copytree(minilm, tmp_path / name))
+    assert (status, rules(report)) == (1, {"name-claim"})
+
+
+def test_a_hub_cache_folder_claims_its_repository(verify, rules, minilm, tmp_path):
+    revision = tmp_path / "models--deepseek-ai--DeepSeek-R1" / "snapshots" / ("1" * 40)
+    status, report = verify(shutil.copytree(minilm, revision))
+    assert (status, rules(report)) == (1, {"name-claim"})
+
+
+def test_the_folder_of_a_repository_in_a_hub_cache_says_where_to_point(verify, minilm, tmp_path):
+    repository = tmp_path / "models--x--y"
+    shutil.copytree(minilm, repository / "snapshots" / "abc")
+    (repository / "snapshots" / "abc" / "model.safetensors").unlink()
+    status, report = verify(repository)
+    assert status == 1
+    assert any("snapshots/abc" in one["hint"] for one in report["findings"])
+
+
+def test_a_config_swapped_while_the_check_runs_is_seen(minilm_copy, monkeypatch):
+    """Between reading config.json and the end, another one of the same length takes its place."""
+    from r1prov.verify import choice, pipeline
+    from r1prov.verify.local import verify_path
+
+    config = minilm_copy / "config.json"
+    choose = choice.choose_manifest
+
+    def swap(*arguments):
+        config.write_text(config.read_text().replace("384", "999"))
+        return choose(*arguments)
+
+    monkeypatch.setattr(pipeline, "choose_manifest", swap)
+    report = verify_path(minilm_copy, level="structure")
+    assert report.verdict.value == "fail"
+    assert any(
+        f.rule.name == "file-changed" and f.subject == "config.json" for f in report.findings
+    )
+
+
+def test_many_findings_take_linear_time(verify, rules, minilm_copy):
+    """40,000 extra files: with anything quadratic in the findings this test times out."""
+    extra = minilm_copy / "extra"
+    extra.mkdir()
+    for number in range(40_000):
+        (extra / f"{number}.txt").touch()
+    status, report = verify(minilm_copy)
+    assert status == 1
+    assert len([f for f in report["findings"] if f["name"] == "file-unlisted"]) == 40_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 
 import typer
@@ -81,8 +80,3 @@ def run(arguments: list[str]) -> int:
     if status == _INTERRUPTED:  # typer turns Ctrl-C into this status before we see it
         complain("interrupted; nothing was decided")
     return status if isinstance(status, int) else 0
-
-
-def main() -> None:
-    """Entry point of the `r1prov` command."""
-    sys.exit(run(sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,21 +42,23 @@ def command(
       r1prov hash ./model --relative -o SHA256SUMS
       r1prov hash ./model --check SHA256SUMS
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import emit
+    from r1prov.cli.output import emit_lines
+    from r1prov.errors import Unreadable
     from r1prov.hashing.checksums import format_line
     from r1prov.stores.local import LocalStore
 
     store = LocalStore(model)
-    prefix = "" if relative or Path(model).is_file() else _prefix(model)
+    single = Path(model).is_file()
+    prefix = "" if relative or single else _prefix(model)
     if check is not None:
         return _check(store, check, prefix, jobs, quiet=quiet)
     result, complete = _hash(store, jobs, quiet=quiet)
-    own = str(Path(model).parent / "") if Path(model).is_file() and not relative else ""
     lines = [
-        format_line(one.sha256, (own if own != "./" else "") + prefix + path)
+        format_line(one.sha256, model if single and not relative else prefix + path)
         for path, one in sorted(result.digests.items())
     ]
-    emit("".join(lines), output, quiet=quiet)
+    if not emit_lines("".join(lines), output, quiet=quiet):
+        return Unreadable.exit_code
     return 0 if complete else 3
 
 
@@ -97,11 +100,14 @@ def _check(store: LocalStore, sums: Path, prefix: str, jobs: int | None, *, quie
     from r1prov.trust.directories import read_file
 
     raw = read_file(sums, MAX_CHECKSUM_FILE_BYTES)
+    single = os.path.isfile(store.location)
     wanted = parse_checksums(raw, subject=str(sums))
     result, complete = _hash(store, jobs, quiet=quiet)
     lines, failed, seen = [], 0, set()
     for path, digests in wanted.items():
         own = path if path in result.digests else path.removeprefix(prefix)
+        if own not in result.digests and single:
+            own = store.name if os.path.basename(path) == store.name else own
         seen.add(own)
         found = result.digests.get(own)
         if found is None:

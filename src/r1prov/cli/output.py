@@ -12,6 +12,7 @@ from r1prov.errors import Unreadable, UsageError
 from r1prov.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -31,26 +32,56 @@ def say(line: str) -> None:
         sys.stderr.flush()
 
 
-def emit(text: str, output: Path | None, *, quiet: bool = False) -> None:
-    """The result: into `output` if one is named, else on stdout unless `quiet`."""
+def emit(text: str, output: Path | None, *, quiet: bool = False) -> bool:
+    """The result: into `output` if one is named, else on stdout unless `quiet`.
+
+    Returns whether it was taken. A verdict stands whether or not stdout took the report, so only a
+    command whose output is its product looks at this.
+    """
     if output is not None:
-        write_new(output, text.encode("utf-8", "surrogateescape"), replace=True)
-    elif not quiet:
-        _write_stdout(text)
+        _write_output(output, text.encode("utf-8", "surrogateescape"))
+        return True
+    return quiet or _write_stdout(lambda: sys.stdout.write(encodable(text, sys.stdout.encoding)))
 
 
-def _write_stdout(text: str) -> None:
-    """Write the result; a stdout that takes nothing never changes the exit status."""
-    if sys.stdout is None:  # started with stdout closed
+def emit_lines(text: str, output: Path | None, *, quiet: bool = False) -> bool:
+    """Lines for another program, whose file names must arrive as the bytes they are.
+
+    On a terminal they are made printable instead.
+    """
+    if output is not None or sys.stdout is None or sys.stdout.isatty():
+        shown = text if output is not None else "\n".join(map(printable, text.split("\n")))
+        return emit(shown, output, quiet=quiet)
+    return quiet or _write_stdout(lambda: sys.stdout.buffer.write(os.fsencode(text)))
+
+
+def _write_output(path: Path, data: bytes) -> None:
+    """Into a regular file whole or not at all; into a device or pipe as it is."""
+    target = path.resolve()
+    if not target.exists() or target.is_file():
+        write_new(target, data, replace=True)
         return
     try:
-        sys.stdout.write(encodable(text, sys.stdout.encoding))
+        with target.open("wb") as stream:
+            stream.write(data)
+    except OSError as error:
+        raise Unreadable(f"cannot write {path}: {error.strerror}", subject=str(path)) from None
+
+
+def _write_stdout(write: Callable[[], object]) -> bool:
+    """Write and flush; whether stdout took it."""
+    if sys.stdout is None:  # started with stdout closed
+        return False
+    try:
+        write()
         sys.stdout.flush()
     except OSError as error:
         # Whoever read stdout may have gone, as with `| head`: that is silent.
         if not isinstance(error, BrokenPipeError):
             say(f"error: cannot write the result: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return isinstance(error, BrokenPipeError)
+    return True
 
 
 def encodable(text: str, encoding: str | None) -> str:

@@ -141,7 +141,7 @@ def build_manifest(
 def _regular_files(store: Store) -> dict[str, int]:
     sizes = {}
     for entry in store.entries():
-        if is_tool_leftover(entry.path):
+        if is_tool_leftover(entry.path, entry.size):
             continue
         if entry.kind is not EntryKind.FILE:
             raise ManifestError(

@@ -1,7 +1,8 @@
 """Files that download tools leave in a model's directory and that no loader reads.
 
-Exact names, and the locks of download tools: a pattern that lets one more file through is a place
-to hide one. Python's `__pycache__` is not here, because Python does read it.
+Exact names, and empty locks: a pattern that lets one more file through is a place to hide one.
+Whoever uses this looks at the first bytes as well: a program is no leftover. Python's `__pycache__`
+is not here, because Python does read it.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ _ANYWHERE = frozenset({".DS_Store", "Thumbs.db"})
 
 # `huggingface_hub._local_folder`: what it keeps about files it put into a directory.
 _HUB = ".cache/huggingface/"
+# Folders that belong to a tool as a whole.
+TOOL_FOLDERS = (".git/", _HUB)
 _HUB_FILES = frozenset({".gitignore", ".gitignore.lock", "CACHEDIR.TAG"})
 _HUB_SUFFIXES = (".metadata", ".lock", ".incomplete")
 
 
-def is_tool_leftover(path: str) -> bool:
-    """Whether a file is bookkeeping of a download tool.
+def is_tool_leftover(path: str, size: int) -> bool:
+    """Whether a file of that size is bookkeeping of a download tool.
 
     A manifest that lists such a file (`.gitattributes` is part of every Hub release) means it:
     whoever asks looks at the manifest first.
@@ -37,6 +40,7 @@ def is_tool_leftover(path: str) -> bool:
     if path.startswith(_HUB):
         rest = path.removeprefix(_HUB)
         in_folder = rest.startswith(("download/", "upload/"))
-        return rest in _HUB_FILES or (in_folder and rest.endswith(_HUB_SUFFIXES))
-    # Locks of download tools lie beside the file they guard; no loader reads a `.lock`.
-    return path.endswith(".lock")
+        in_trees = rest.startswith("trees/") and rest.endswith(".json")
+        return rest in _HUB_FILES or in_trees or (in_folder and rest.endswith(_HUB_SUFFIXES))
+    # Locks lie beside the file they guard, and are empty.
+    return path.endswith(".lock") and (size == 0 or path.startswith(".locks/"))

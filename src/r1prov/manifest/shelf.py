@@ -136,6 +136,8 @@ def resolve_manifest(shelf: Shelf, wanted: str) -> ShelvedManifest:
     if path.is_file():
         return load_manifest(path)
     found = shelf.find(wanted)
+    if found is None and os.path.lexists(wanted):
+        raise Unreadable(f"{wanted} is not a regular file", subject=wanted)
     if found is None:
         names = ", ".join(sorted(item.manifest.name for item in shelf))
         raise NotFound(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
 from r1prov.errors import ChangedWhileReading, LimitExceeded, StoreError, Unreadable
-from r1prov.hashing.digest import Readable
+from r1prov.hashing.digest import Fence, Readable
 
 
 class EntryKind(Enum):
@@ -30,6 +30,8 @@ class Entry:
         detail: The target of a link, the sort of a special file (`fifo`), why something could not
             be read, or the blob of a Hugging Face cache that a file's name stands for.
         other_device: Whether it lies on another device than the store (a mount inside the model).
+        fence: State of a file when it was listed, so that a later look can tell whether what was
+            read in between is what is there now.
     """
 
     path: str
@@ -37,6 +39,7 @@ class Entry:
     size: int = 0
     detail: str = ""
     other_device: bool = False
+    fence: Fence | None = field(default=None, compare=False)
 
 
 class Store(Protocol):

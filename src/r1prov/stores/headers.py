@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from r1prov.errors import FormatError, StoreError
+from r1prov.errors import FormatError, SafetensorsError, StoreError
 from r1prov.formats.safetensors import Header, read_header
+from r1prov.limits import MAX_TENSORS_PER_MODEL
 from r1prov.stores.base import Store
 
 SUFFIX = ".safetensors"
@@ -30,10 +31,22 @@ def read_headers(
     """
     headers: dict[str, Header] = {}
     errors: dict[str, FormatError | StoreError] = {}
+    tensors = 0
     for path in paths:
         try:
             with store.open(path) as blob:
-                headers[path] = read_header(blob.read_at, blob.size, file=path)
+                header = read_header(blob.read_at, blob.size, file=path)
+            tensors += len(header.tensors)
+            # Counted on after the cap is passed, so that what follows is not kept either.
+            if tensors > MAX_TENSORS_PER_MODEL:
+                raise SafetensorsError(
+                    "too-many-tensors",
+                    "the files up to this one have more tensors than any model",
+                    subject=path,
+                    expected=f"at most {MAX_TENSORS_PER_MODEL:,}",
+                    found=f"{tensors:,}",
+                )
+            headers[path] = header
         except (FormatError, StoreError) as error:
             errors[path] = error
     return headers, errors

@@ -81,9 +81,7 @@ class LocalBlob:
             status = os.fstat(self._descriptor)
         except OSError as error:
             raise _as_store_error(error, self._path) from error
-        return Fence(
-            status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-        )
+        return _fence(status)
 
     def close(self) -> None:
         """Close the file. May be called twice."""
@@ -144,7 +142,7 @@ class LocalStore:
         """
         if self._single:
             with self.open(self.name) as blob:
-                return [Entry(self.name, EntryKind.FILE, blob.size)]
+                return [Entry(self.name, EntryKind.FILE, blob.size, fence=blob.fence())]
         try:
             # A fresh description of the root, so that two listings do not share a position.
             descriptor = os.open(".", _OPEN_DIRECTORY, dir_fd=self._root)
@@ -223,7 +221,8 @@ class LocalStore:
         except (OSError, StoreError) as error:
             return Entry(path, EntryKind.UNREADABLE, detail=_reason(error))
         os.close(descriptor)
-        return Entry(path, EntryKind.FILE, status.st_size, detail, status.st_dev != self._device)
+        other = status.st_dev != self._device
+        return Entry(path, EntryKind.FILE, status.st_size, detail, other, _fence(status))
 
     def link_entry(self, directory: int, name: str, path: str) -> Entry:
         """The entry of a link: a file if it is one of a Hugging Face cache, else a link."""
@@ -241,6 +240,12 @@ class LocalStore:
     def on_other_device(self, status: os.stat_result) -> bool:
         """Whether something lies on another device than the root."""
         return status.st_dev != self._device
+
+
+def _fence(status: os.stat_result) -> Fence:
+    return Fence(
+        status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    )
 
 
 class _Walk:

@@ -203,14 +203,18 @@ def _matches(model: str, globs: Iterable[str]) -> bool:
 
 
 def merge(stores: Iterable[TrustStore]) -> TrustStore:
-    """Several stores as one. A key in any is trusted, and a revocation in any wins."""
+    """Several stores as one. A key in any is trusted.
+
+    Of the same key the later store's entry counts, so that a user can narrow what a shipped key
+    may do; a revocation in any store wins.
+    """
     keys: dict[bytes, TrustedKey] = {}
     thresholds: list[Threshold] = []
     locations: list[str] = []
     for store in stores:
         for key in store.keys:
             known = keys.get(key.key.spki)
-            if known is None or (known.revoked_at is None and key.revoked_at is not None):
+            if known is None or known.revoked_at is None:
                 keys[key.key.spki] = key
         thresholds += store.thresholds
         locations += store.locations

@@ -39,6 +39,7 @@ class Side:
         inventory_sha256: Inventory digest, if known.
         store: The files themselves, if there are any.
         data_begins: Path of a weight file to where its tensor data begins.
+        leftovers: Files of download tools; they count only where the other side has them too.
     """
 
     label: str
@@ -47,6 +48,7 @@ class Side:
     inventory_sha256: str | None
     store: Store | None = None
     data_begins: dict[str, int] | None = None
+    leftovers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def load_side(
         return Side(text, files, None, architecture.inventory_sha256 if architecture else None)
     store = LocalStore(text)
     evidence = gather(store)
-    own = {p: e for p, e in evidence.files.items() if p not in set(evidence.leftovers)}
+    own = evidence.files
     digests: dict[str, str] = {}
     if hashing:
         jobs = [HashJob(path, entry.size) for path, entry in own.items()]
@@ -116,6 +118,7 @@ def load_side(
         inventory.digest() if len(inventory) else None,
         store,
         {path: 8 + header.header_bytes for path, header in evidence.headers.items()},
+        frozenset(evidence.leftovers),
     )
 
 
@@ -126,6 +129,8 @@ def compare(a: Side, b: Side) -> Difference:
     undigested = 0
     for path in sorted(a.files.keys() | b.files.keys()):
         left, right = a.files.get(path), b.files.get(path)
+        if (left is None or right is None) and path in a.leftovers | b.leftovers:
+            continue
         if left is None or right is None or _contradict(left, right):
             changes.append(Change(path, _file_text(left), _file_text(right)))
         elif left.sha256 is None or right.sha256 is None:

@@ -16,7 +16,7 @@ from r1prov.formats.inventory import Inventory
 from r1prov.formats.shard_index import ShardIndex, parse_shard_index
 from r1prov.formats.strictjson import parse_json
 from r1prov.limits import MAX_CONFIG_BYTES, MAX_SHARD_INDEX_BYTES
-from r1prov.manifest.leftovers import is_tool_leftover
+from r1prov.manifest.leftovers import TOOL_FOLDERS, is_tool_leftover
 from r1prov.stores.base import Entry, EntryKind, Store, read_small
 from r1prov.stores.headers import read_headers
 
@@ -109,8 +109,6 @@ def gather(store: Store) -> Evidence:
     for entry in entries:
         if entry.kind is not EntryKind.FILE:
             continue
-        if is_tool_leftover(entry.path):
-            evidence.leftovers.append(entry.path)
         evidence.files[entry.path] = entry
     safetensors = [path for path in evidence.files if path.endswith(".safetensors")]
     evidence.headers, evidence.header_errors = read_headers(store, safetensors)
@@ -148,10 +146,19 @@ def _read_json_object(evidence: Evidence, name: str) -> JsonFile:
 
 
 def _classify(evidence: Evidence) -> None:
-    leftovers = set(evidence.leftovers)
+    """Look at the first bytes of everything that no header vouches for.
+
+    A leftover that turns out to be a program is none. What lies in the tools' own folders is not
+    looked at: loaders do not go there, and Git keeps scripts in its own.
+    """
+    leftovers = []
     for path, entry in evidence.files.items():
         # A well-formed header proves that the file is safetensors and nothing else.
-        if path in evidence.headers or path in leftovers:
+        if path in evidence.headers:
+            continue
+        leftover = is_tool_leftover(path, entry.size)
+        if leftover and path.startswith(TOOL_FOLDERS):
+            leftovers.append(path)
             continue
         try:
             with evidence.store.open(path) as blob:
@@ -162,3 +169,6 @@ def _classify(evidence: Evidence) -> None:
         kind = classify(path, head)
         if kind is not None:
             evidence.executables[path] = kind
+        elif leftover:
+            leftovers.append(path)
+    evidence.leftovers = leftovers

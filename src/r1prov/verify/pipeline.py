@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from r1prov.formats.inventory import Inventory
-    from r1prov.hashing.digest import BlobDigest
     from r1prov.manifest.commit_proof import ProofResult
     from r1prov.stores.base import Store
     from r1prov.trust.openpgp import OpenPgpKey
@@ -114,7 +113,13 @@ def verify(
     run.findings += weights.check_index(evidence)
     if not evidence.headers and not evidence.header_errors:
         run.findings.append(
-            finding("no-weights", store.name, "no safetensors file here", part=Part.WEIGHTS)
+            finding(
+                "no-weights",
+                store.name,
+                "no safetensors file here",
+                hint=_hub_cache_hint(evidence),
+                part=Part.WEIGHTS,
+            )
         )
     run.findings += hygiene.check_executables(evidence, run.manifest)
     run.findings += hygiene.check_auto_map(evidence, run.manifest)
@@ -143,6 +148,17 @@ def verify(
         run.coverage += digests.coverage_of_digests(shelved.manifest, run.hashed)
     run.relist()
     return run.report(use, loadable, headline, started)
+
+
+def _hub_cache_hint(evidence: Evidence) -> str | None:
+    """The folder of a repository in a Hub cache holds the model one level further down."""
+    parts = (entry.path.split("/") for entry in evidence.entries)
+    snapshots = sorted({p[1] for p in parts if len(p) > 2 and p[0] == "snapshots"})
+    if not snapshots:
+        return None
+    return f"a repository of a Hub cache: point at snapshots/{snapshots[0]}" + (
+        f" or one of {len(snapshots) - 1} others" if len(snapshots) > 1 else ""
+    )
 
 
 def _over_a_cap(store: Store, policy: Policy, error: LimitExceeded, started: datetime) -> Report:
@@ -283,28 +299,25 @@ class _Run:
         self.findings += digests.check_digests(self.manifest, self.hashed, git_blobs)
 
     def relist(self) -> None:
-        """Look again at the end: what came, went or changed meanwhile was not verified."""
-        if self.hashed is not None:
-            for path, digest in self.hashed.digests.items():
-                self._same_file(path, digest)
-        before = {(entry.path, entry.kind, entry.size) for entry in self.evidence.entries}
-        after = {(entry.path, entry.kind, entry.size) for entry in self.evidence.store.entries()}
-        for path in sorted({entry[0] for entry in before ^ after}):
-            self.findings.append(
-                finding("listing-changed", path, "came, went or changed while the check ran")
-            )
+        """Look again at the end: what came, went or changed since the listing was not verified.
 
-    def _same_file(self, path: str, digest: BlobDigest) -> None:
-        """A file rewritten after it was hashed has another change time."""
-        try:
-            with self.evidence.store.open(path) as blob:
-                changes = digest.fence.changes(blob.fence())
-        except StoreError as error:
-            changes = error.message
-        if changes:
-            self.findings.append(
-                finding("file-changed", path, f"changed after it was hashed: {changes}")
-            )
+        The listing comes before everything that is read, so headers, index and config are covered
+        as well as the files that were hashed.
+        """
+        leftovers = set(self.evidence.leftovers)
+        before = {entry.path: entry for entry in self.evidence.entries}
+        after = {entry.path: entry for entry in self.evidence.store.entries()}
+        for path in sorted(before.keys() | after.keys()):
+            was, now = before.get(path), after.get(path)
+            same = was is not None and now is not None and was.fence == now.fence
+            if (was == now and same) or path in leftovers:
+                continue
+            if was is None or now is None or was.fence is None or now.fence is None:
+                message = "came, went or changed its kind while the check ran"
+                self.findings.append(finding("listing-changed", path, message))
+            else:
+                message = f"changed while the check ran: {was.fence.changes(now.fence)}"
+                self.findings.append(finding("file-changed", path, message))
 
     def report(
         self, use: ManifestUse | None, loadable: Inventory, headline: str, started: datetime
@@ -347,7 +360,8 @@ def _headline(verdict: Verdict, use: ManifestUse | None, identified: str, policy
     if use is None:
         return f"no signed manifest fits; the headers say: {identified}"
     scope = "" if policy.scope is Scope.ALL else ", weights only"
-    name = f"{use.name} ({use.variant}, {use.publisher}, revision {use.revision[:12]})"
+    revision = f", revision {use.revision[:12]}" if use.revision else ""
+    name = f"{use.name} ({use.variant}, {use.publisher}{revision})"
     if verdict is Verdict.PASS:
         return f"as {name}{scope}"
     return f"against {name}{scope}"

@@ -29,7 +29,8 @@ def scoped_findings(findings: list[Finding], scope: Scope) -> list[Finding]:
     if not all(_is_small_error(one) for one in errors):
         return findings
     return [
-        replace(one, hint=one.hint or _LATER_REVISION) if one in errors else one for one in findings
+        replace(one, hint=one.hint or _LATER_REVISION) if _is_small_error(one) else one
+        for one in findings
     ]
 
 

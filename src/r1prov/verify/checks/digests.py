@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from r1prov.errors import ChangedWhileReading
-from r1prov.verify.checks.listing import OTHER_FILES, part_of
+from r1prov.verify.checks.listing import OTHER_FILES, part_of, part_of_change
 from r1prov.verify.findings import (
     Coverage,
     CoverageState,
@@ -33,7 +33,7 @@ def check_digests(
         git_blobs: Path to Git blob id, from a commit proof that holds.
     """
     for entry in manifest.files:
-        part = part_of(entry.role)
+        part = part_of_change(entry.role)
         error = hashed.errors.get(entry.path)
         if error is not None:
             if isinstance(error, ChangedWhileReading):
@@ -96,8 +96,13 @@ def coverage_of_digests(manifest: Manifest, hashed: HashResult | None) -> Iterat
                 CoverageState.SKIPPED,
                 f"the manifest has no digest for {len(unknown)} of {len(entries)} files",
             )
+        done = sum(entry.path in hashed.digests for entry in entries)
+        state = CoverageState.CHECKED if done == len(entries) else CoverageState.SKIPPED
         if not unread and not unknown:
-            yield Coverage(item, CoverageState.CHECKED, f"{len(entries)} of {len(entries)} files")
+            detail = f"{done} of {len(entries)} files"
+            if done < len(entries):
+                detail += "; the others are missing or of another size"
+            yield Coverage(item, state, detail)
 
 
 def tally(manifest: Manifest, part: Part, findings: list[Finding], *, hashed: bool) -> Tally:

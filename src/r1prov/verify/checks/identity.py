@@ -67,16 +67,14 @@ def check_claims(
     Only names that r1prov knows count: `models/prod` claims nothing.
     """
     known = {_plain(name): name for name in names}
-    known.setdefault("deepseekr1671b", "DeepSeek-R1")
-    own = _plain(manifest.name)
     config = evidence.config or {}
-    claims = [("directory name", evidence.store.name)]
+    claims = [("directory name", text) for text in _directory_names(evidence)]
     claims += [(f"{CONFIG_NAME} `{key}`", str(config[key])) for key in _NAME_KEYS if key in config]
     # Whoever names the expected model has read the first line of the result.
     acknowledged = expect == manifest.name
     for where, text in claims:
-        claimed = known.get(_plain(_basename(text)))
-        if claimed is None or _plain(claimed) == own:
+        claimed = _claimed(_plain(_basename(text)), known)
+        if claimed is None or claimed == manifest.name:
             continue
         yield finding(
             "name-claim",
@@ -86,6 +84,29 @@ def check_claims(
             found=quoted(text),
             severity=Severity.WARNING if acknowledged else None,
         )
+
+
+def _directory_names(evidence: Evidence) -> list[str]:
+    """The model's directory; in a Hub cache, where that is a commit id, the repository's."""
+    parts = evidence.store.location.rstrip("/").split("/")
+    if len(parts) > 2 and parts[-2] == "snapshots":
+        return [parts[-3]]
+    return [evidence.store.name]
+
+
+def _claimed(plain: str, known: dict[str, str]) -> str | None:
+    """The known model whose name a text starts with: `DeepSeek-R1-671B-full` claims DeepSeek-R1.
+
+    The longest name counts, so a distill's name does not claim the model that it starts with; nor
+    does the name of a distill that is not known.
+    """
+    fitting = [name for name in known if plain.startswith(name)]
+    if not fitting:
+        return None
+    longest = max(fitting, key=len)
+    if "distill" in plain[len(longest) :]:
+        return None
+    return known[longest]
 
 
 def _basename(text: str) -> str:

@@ -40,6 +40,14 @@ _WEIGHT_ROLES = frozenset({Role.WEIGHTS, Role.INDEX})
 _SMALL_ROLES = frozenset({Role.CONFIG, Role.TOKENIZER, Role.DOCUMENT})
 
 
+def part_of_change(role: Role) -> Part:
+    """The line in which a *changed* file counts: changed code is never a later README.
+
+    A missing module does nothing; another one in its place runs in the server.
+    """
+    return Part.MODEL if role is Role.CODE else part_of(role)
+
+
 def part_of(role: Role) -> Part:
     """The line of the result in which files of this role count."""
     return Part.WEIGHTS if role in _WEIGHT_ROLES else Part.OTHER
@@ -111,7 +119,7 @@ def check_listing(evidence: Evidence, manifest: Manifest) -> Iterator[Finding]:
                 "another size than the manifest says",
                 expected=f"{entry.size:,} bytes",
                 found=f"{found.size:,} bytes",
-                part=part_of(entry.role),
+                part=part_of_change(entry.role),
             )
     leftovers = [path for path in evidence.leftovers if path not in listed]
     yield from _leftovers(leftovers)
