@@ -43,11 +43,15 @@ def _root(
     """Check that a model is the one it is said to be, byte by byte, against signed manifests."""
 
 
-app.command("verify")(verify.command)
-app.command("identify")(identify.command)
-app.command("inspect")(inspect_model.command)
-app.command("hash")(hash_files.command)
-app.command("diff")(diff.command)
+app.command("verify", short_help="The gate: signature, completeness, digests, structure")(
+    verify.command
+)
+app.command("identify", short_help="Which member of the family this is, and why")(identify.command)
+app.command("inspect", short_help="Headers as tables: tensors, dtypes, parameters")(
+    inspect_model.command
+)
+app.command("hash", short_help="SHA-256 of every file, as sha256sum prints it")(hash_files.command)
+app.command("diff", short_help="Two models or manifests, by file and by tensor")(diff.command)
 app.add_typer(manifest.app, name="manifest")
 app.add_typer(key.app, name="key")
 

@@ -21,7 +21,7 @@ _PASSPHRASE = "R1PROV_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
 _NO_PASSPHRASE = "--no-passphrase"  # noqa: S105 - the name of an option
 
 
-@app.command("generate")
+@app.command("generate", short_help="Make a key pair")
 def generate(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="Private key file to write.")],
     algorithm: Annotated[
@@ -63,7 +63,7 @@ def generate(
     )
 
 
-@app.command("show")
+@app.command("show", short_help="Show a key, or all that are trusted")
 def show(
     path: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="A public key file.")
@@ -109,7 +109,7 @@ def show(
     emit(table(rows) + "\n", None)
 
 
-@app.command("add")
+@app.command("add", short_help="Trust a public key for some models")
 def add(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="Public key file to trust.")],
     owner: Annotated[str, typer.Option(help="Whose key it is.")],
@@ -161,7 +161,7 @@ def add(
     emit(f"trusted for {' '.join(models)} until {added.valid_until:%Y-%m-%d}: {key.key_id}\n", None)
 
 
-@app.command("revoke")
+@app.command("revoke", short_help="Revoke a key")
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="KEYID", help="Key id, or its first 8 digits.")],
     reason: Annotated[str, typer.Option(help="Why; shown to everyone who meets the key.")],

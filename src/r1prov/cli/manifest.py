@@ -17,7 +17,7 @@ app = typer.Typer(
 _FILE = typer.Argument(metavar="MANIFEST", help="Manifest file, or the name of a known model.")
 
 
-@app.command("create")
+@app.command("create", short_help="Hash a model and write a manifest of it")
 def create(
     model: Model,
     name: Annotated[str, typer.Option(help="Name of the model, as others will expect it.")],
@@ -66,7 +66,7 @@ def create(
     )
 
 
-@app.command("sign")
+@app.command("sign", short_help="Sign a manifest file")
 def sign(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest file to sign.")],
     key: Annotated[Path, typer.Option("--key", help="Private key file.", envvar="R1PROV_KEY")],
@@ -94,7 +94,7 @@ def sign(
     emit(f"{target}: signed as {private.public.key_id}\n", None)
 
 
-@app.command("verify")
+@app.command("verify", short_help="Check a manifest by itself")
 def verify(manifest: Annotated[str, _FILE], keys: Keys = None) -> int:
     """Check a manifest by itself: form, signatures, Hub commit. Exit status 0 or 1.
 
@@ -115,7 +115,7 @@ def verify(manifest: Annotated[str, _FILE], keys: Keys = None) -> int:
     return result.verdict.exit_status
 
 
-@app.command("show")
+@app.command("show", short_help="What a manifest states, and how strongly")
 def show(
     manifest: Annotated[str, _FILE],
     raw: Annotated[bool, typer.Option("--raw", help="Print the TOML as it is.")] = False,
@@ -134,7 +134,7 @@ def show(
     emit(shelved.raw.decode() if raw else render_manifest(shelved.manifest), None)
 
 
-@app.command("list")
+@app.command("list", short_help="The manifests at hand")
 def list_manifests() -> None:
     """List the manifests at hand: shipped ones, your own, those of R1PROV_MANIFESTS.
 
