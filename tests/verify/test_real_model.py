@@ -233,3 +233,15 @@ def test_many_findings_take_linear_time(verify, rules, minilm_copy):
     status, report = verify(minilm_copy)
     assert status == 1
     assert len([f for f in report["findings"] if f["name"] == "file-unlisted"]) == 40_000
+
+
+def test_auto_map_in_a_sub_directory_counts_too(verify, rules, minilm_copy):
+    nested = minilm_copy / "1_Pooling" / "config.json"
+    nested.write_text('{"auto_map": {"AutoModel": "other/repo--evil.Model"}}')
+    status, report = verify(minilm_copy, "--scope", "weights")
+    assert status == 1
+    assert "auto-map" in rules(report)
+    nested.write_text('{"auto_map": {"AutoModel": "evil.Model"}, "auto_map": {}}')
+    status, report = verify(minilm_copy, "--scope", "weights")
+    assert status == 1
+    assert "config-json" in rules(report)

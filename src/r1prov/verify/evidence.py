@@ -15,7 +15,7 @@ from r1prov.formats.executables import classify
 from r1prov.formats.inventory import Inventory
 from r1prov.formats.shard_index import ShardIndex, parse_shard_index
 from r1prov.formats.strictjson import parse_json
-from r1prov.limits import MAX_CONFIG_BYTES, MAX_SHARD_INDEX_BYTES
+from r1prov.limits import MAX_CONFIG_BYTES, MAX_CONFIG_FILES, MAX_SHARD_INDEX_BYTES
 from r1prov.manifest.leftovers import TOOL_FOLDERS, is_tool_leftover
 from r1prov.stores.base import Entry, EntryKind, Store, read_small
 from r1prov.stores.headers import read_headers
@@ -113,9 +113,7 @@ def gather(store: Store) -> Evidence:
     safetensors = [path for path in evidence.files if path.endswith(".safetensors")]
     evidence.headers, evidence.header_errors = read_headers(store, safetensors)
     _read_index(evidence)
-    for name in AUTO_MAP_FILES:
-        if name in evidence.files:
-            evidence.json_files[name] = _read_json_object(evidence, name)
+    _read_json_files(evidence)
     _classify(evidence)
     return evidence
 
@@ -128,6 +126,19 @@ def _read_index(evidence: Evidence) -> None:
         evidence.index = parse_shard_index(raw, file=INDEX_NAME)
     except (FormatError, LimitExceeded, StoreError) as error:
         evidence.index_error = error
+
+
+def _read_json_files(evidence: Evidence) -> None:
+    """Read the files that can name code to import, at the top and in sub-directories."""
+    named = [path for path in evidence.files if path.rpartition("/")[2] in AUTO_MAP_FILES]
+    # By depth, so that the cap never hides the model's own config behind nested ones.
+    named.sort(key=lambda path: (path.count("/"), path))
+    for number, path in enumerate(named):
+        if number < MAX_CONFIG_FILES:
+            evidence.json_files[path] = _read_json_object(evidence, path)
+        else:
+            many = LimitExceeded(f"more than {MAX_CONFIG_FILES} files of this kind", subject=path)
+            evidence.json_files[path] = JsonFile(error=many)
 
 
 def _read_json_object(evidence: Evidence, name: str) -> JsonFile:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from r1prov.errors import StoreError
+from r1prov.verify.evidence import CONFIG_NAME
 from r1prov.verify.findings import Finding, Part, finding
 from r1prov.verify.rules import Severity
 
@@ -53,6 +55,8 @@ def check_auto_map(evidence: Evidence, manifest: Manifest | None) -> Iterator[Fi
     digests = {entry.path: entry.sha256 for entry in manifest.files} if manifest else {}
     for name, found in evidence.json_files.items():
         if found.value is None:
+            if name != CONFIG_NAME and found.error and not isinstance(found.error, StoreError):
+                yield finding("config-json", name, found.error.message)
             continue
         signed = found.sha256 is not None and digests.get(name) == found.sha256
         for reference in _references(found.value.get("auto_map")):
