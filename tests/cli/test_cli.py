@@ -316,3 +316,11 @@ def test_a_user_can_narrow_a_shipped_key(tmp_path, monkeypatch, capsys):
     (keys / "trust.toml").write_text(text.replace('"all-MiniLM-L6-v2"', '"other"'))
     assert run(["manifest", "verify", "all-MiniLM-L6-v2"]) == 1
     assert "signer-out-of-scope" in capsys.readouterr().out
+
+
+def test_output_into_a_pipe_by_name(model):
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m r1prov hash {model} -o /dev/stdout | cat"],
+        capture_output=True,
+    )
+    assert (done.stderr, done.stdout.count(b"\n")) == (b"", 2)

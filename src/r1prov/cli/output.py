@@ -57,12 +57,11 @@ def emit_lines(text: str, output: Path | None, *, quiet: bool = False) -> bool:
 
 def _write_output(path: Path, data: bytes) -> None:
     """Into a regular file whole or not at all; into a device or pipe as it is."""
-    target = path.resolve()
-    if not target.exists() or target.is_file():
-        write_new(target, data, replace=True)
+    if not path.exists() or path.is_file():
+        write_new(path.resolve(), data, replace=True)
         return
     try:
-        with target.open("wb") as stream:
+        with path.open("wb") as stream:
             stream.write(data)
     except OSError as error:
         raise Unreadable(f"cannot write {path}: {error.strerror}", subject=str(path)) from None

@@ -304,7 +304,8 @@ class _Run:
         The listing comes before everything that is read, so headers, index and config are covered
         as well as the files that were hashed.
         """
-        leftovers = set(self.evidence.leftovers)
+        listed = {entry.path for entry in self.manifest.files} if self.manifest else set()
+        leftovers = set(self.evidence.leftovers) - listed
         before = {entry.path: entry for entry in self.evidence.entries}
         after = {entry.path: entry for entry in self.evidence.store.entries()}
         for path in sorted(before.keys() | after.keys()):

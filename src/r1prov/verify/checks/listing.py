@@ -158,7 +158,7 @@ def _unlisted(path: str, evidence: Evidence, manifest: Manifest) -> Finding:
         "not in the manifest",
         expected="no such file",
         found=size,
-        part=Part.MODEL if path in evidence.executables else part_of(role),
+        part=Part.MODEL if path in evidence.executables else part_of_change(role),
     )
 
 
