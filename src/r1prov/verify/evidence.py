@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 INDEX_NAME = "model.safetensors.index.json"
 CONFIG_NAME = "config.json"
 # JSON files whose `auto_map` makes loaders import code (transformers `dynamic_module_utils`).
-AUTO_MAP_FILES = ("config.json", "tokenizer_config.json", "processor_config.json")
+AUTO_MAP_FILES = (
+    "config.json",
+    "tokenizer_config.json",
+    "processor_config.json",
+    "preprocessor_config.json",
+)
 _HEAD_BYTES = 4096
 
 

@@ -273,8 +273,11 @@ class _Run:
             evidence,
             inventory,
             partial=partial,
-            as_signed=CONFIG_NAME not in signed
-            or (signed[CONFIG_NAME] is not None and signed[CONFIG_NAME] == evidence.config_sha256),
+            as_signed=(CONFIG_NAME not in signed and CONFIG_NAME not in evidence.files)
+            or (
+                signed.get(CONFIG_NAME) is not None
+                and signed[CONFIG_NAME] == evidence.config_sha256
+            ),
         )
         self.findings += found
         self.coverage += coverage

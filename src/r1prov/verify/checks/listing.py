@@ -134,7 +134,7 @@ def _unlisted(path: str, evidence: Evidence, manifest: Manifest) -> Finding:
     size = f"{evidence.files[path].size:,} bytes"
     top = path.split("/", 1)[0]
     harmless = path not in evidence.executables and role in _SMALL_ROLES
-    if path in SHADOWING_NAMES:
+    if path.casefold() in SHADOWING_NAMES:
         return finding(
             "shadowing-file",
             path,
