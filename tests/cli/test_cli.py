@@ -234,26 +234,41 @@ def test_interrupt_ends_with_130(tmp_path):
     big.mkdir()
     with (big / "x.bin").open("wb") as stream:
         stream.truncate(20_000_000_000)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "r1prov", "hash", str(big)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    time.sleep(1.5)
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
-    assert process.returncode == 130
-    assert out == ""
-    assert "interrupted" in err
-    assert "Traceback" not in err
+    waits = []
+    for _ in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "r1prov", "hash", str(big)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(1.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        sent = time.monotonic()
+        out, err = process.communicate(timeout=30)
+        waits.append(time.monotonic() - sent)
+        assert process.returncode == 130
+        assert out == ""
+        assert "interrupted" in err
+        assert "Traceback" not in err
+    # Within a second; the best of three, because a busy machine can delay any one of them.
+    assert min(waits) < 1
 
 
 def test_half_a_report_never_exists(model, tmp_path):
-    target = tmp_path / "no" / "such" / "directory" / "report.json"
-    assert run(["verify", str(model), "-o", str(target)]) == 4
-    assert list(tmp_path.glob("**/.report*")) == []
+    """A write that fails half-way leaves the report of before, and nothing beside it."""
+    target = tmp_path / "out" / "report.json"
+    target.parent.mkdir()
+    target.write_text("before")
+    command = (
+        f"ulimit -f 0; exec {sys.executable} -m r1prov verify {model} --format json -o {target}"
+    )
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 4, done.stderr
+    assert "Traceback" not in done.stderr
+    assert target.read_text() == "before"
+    assert list(target.parent.iterdir()) == [target]
 
 
 def test_a_stdout_that_takes_nothing_changes_no_exit_status():

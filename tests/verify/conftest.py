@@ -101,3 +101,73 @@ def signed(tiny, tmp_path, monkeypatch, capsys):
     )
     capsys.readouterr()
     return ["--manifest", str(tmp_path / "tiny-model.toml"), "--keys", str(tmp_path / "keys")]
+
+
+class SignedModel:
+    """A model in two shards with an index, under a manifest that a trusted key signed."""
+
+    def __init__(self, folder):
+        from r1prov.family.skeleton import write_skeleton
+        from r1prov.stores.local import LocalStore
+
+        self.folder = folder
+        self.model = folder / "model"
+        write_skeleton(json.dumps(TINY_CONFIG).encode(), self.model, stages=(1,))
+        (self.model / "tokenizer_config.json").write_text("{}")
+        self.manifest = folder / "m.toml"
+        self.keys = folder / "keys"
+        self.scope, self.level, self.expect = "all", "full", None
+        self.store_class = LocalStore
+        self.name = str(self.manifest)
+        assert run(["key", "generate", "k.pem", "--no-passphrase"]) == 0
+        self.create()
+        add = ["key", "add", "k.pem.pub", "--owner", "me", "--model", "m", "--keys", "keys"]
+        assert run(add) == 0
+
+    def create(self):
+        self.manifest.unlink(missing_ok=True)
+        assert run(["manifest", "create", str(self.model), "--name", "m", "-o", "m.toml"]) == 0
+        self.sign()
+
+    def sign(self):
+        for bundle in self.folder.glob("m.toml.*"):
+            bundle.unlink()
+        assert run(["manifest", "sign", "m.toml", "--key", "k.pem"]) == 0
+
+    def restate(self, change):
+        """Sign what `change` makes of the manifest."""
+        from r1prov.manifest.emit import emit_manifest
+        from r1prov.manifest.schema import parse_manifest
+
+        made = change(parse_manifest(self.manifest.read_bytes(), subject="m"))
+        self.manifest.write_bytes(emit_manifest(made))
+        self.sign()
+
+    def trust(self, old, new):
+        path = self.keys / "trust.toml"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    def index(self, change):
+        path = self.model / "model.safetensors.index.json"
+        value = json.loads(path.read_bytes())
+        change(value)
+        path.write_text(json.dumps(value))
+
+    def verify(self, **changes):
+        from r1prov.verify.local import load_authorities
+        from r1prov.verify.pipeline import verify
+        from r1prov.verify.policy import Level, Policy, Scope
+
+        scope, level = changes.get("scope", self.scope), changes.get("level", self.level)
+        policy = Policy(level=Level(level), scope=Scope(scope), expect=self.expect)
+        store = self.store_class(self.model)
+        return verify(store, load_authorities(self.keys), policy, manifest=self.name)
+
+
+@pytest.fixture
+def case(tmp_path, monkeypatch, capsys):
+    """A signed model that passes, to break one thing of."""
+    monkeypatch.chdir(tmp_path)
+    return SignedModel(tmp_path)

@@ -9,7 +9,10 @@ from __future__ import annotations
 import io
 import pickletools
 import re
+import struct
 from typing import Final
+
+from r1prov.limits import MAX_TENSORS_PER_FILE
 
 _MAX_HEAD_BYTES: Final = 4096
 
@@ -68,8 +71,9 @@ _BY_START: Final[tuple[tuple[bytes, str], ...]] = (
     (b"Rar!\x1a\x07", "archive"),
 )
 
-# Protocol 0 and 1 pickles have no magic; a call of a global is what makes one dangerous.
-_TEXT_PICKLE = re.compile(rb"\(?[ci][A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n")
+# What makes a pickle run something: a global, and an operation that calls or builds with it.
+_IMPORTING = frozenset({"GLOBAL", "STACK_GLOBAL", "INST"})
+_CALLING = frozenset({"REDUCE", "OBJ", "INST", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
 # `numpy.save` of an object array: the data behind the header is a pickle.
 _NUMPY_OBJECTS = re.compile(rb"\x93NUMPY.{4,8}\{[^}]*'descr': '?\|?O", re.DOTALL)
 # Two bytes of magic number (3000-3999 for CPython 3), then CR LF.
@@ -161,7 +165,19 @@ def trailing_kind(head: bytes, end: bytes) -> str | None:
 
 def _is_tensor_file(head: bytes) -> bool:
     safetensors = head[4:8] == b"\0\0\0\0" and head[8:9] == b"{"
-    return safetensors or head.startswith(b"GGUF")
+    return safetensors or _is_gguf(head)
+
+
+def _is_gguf(head: bytes) -> bool:
+    """Whether the first bytes are a GGUF header whose counts leave no room for opcodes.
+
+    `G` is also the pickle opcode BINFLOAT, which takes the next eight bytes, so four bytes of magic
+    are the start of a good pickle. Counts that a model can have end in zeros, which are no opcode.
+    """
+    if not head.startswith(b"GGUF") or len(head) < 24:
+        return False
+    version, tensors, pairs = struct.unpack_from("<IQQ", head, 4)
+    return version in (2, 3) and tensors <= MAX_TENSORS_PER_FILE and pairs <= MAX_TENSORS_PER_FILE
 
 
 def _script(head: bytes) -> str:
@@ -172,21 +188,24 @@ def _script(head: bytes) -> str:
 
 
 def _is_pickle(head: bytes) -> bool:
-    if _TEXT_PICKLE.match(head):
-        return True
     # PEP 307: protocol 2 and up starts with PROTO, and a version that a byte of text never is.
-    if len(head) < 3 or head[0] != 0x80 or not 2 <= head[1] <= 5:
-        return False
+    proto = len(head) >= 3 and head[0] == 0x80 and 2 <= head[1] <= 5
+    stream = io.BytesIO(head)
     operations = 0
+    imports = False
     try:
-        for opcode, _, _ in pickletools.genops(io.BytesIO(head)):
+        for opcode, _, _ in pickletools.genops(stream):
             operations += 1
-            if opcode.name == "STOP" or operations >= 8:
+            imports = imports or opcode.name in _IMPORTING
+            if imports and opcode.name in _CALLING:
+                return True
+            if proto and (opcode.name == "STOP" or operations >= 8):
                 return True
     except Exception:  # noqa: BLE001 - pickletools raises whatever its argument readers raise
         # The head may be cut in the middle of an argument; a FRAME (PEP 3154) is proof enough.
-        return operations >= 4 or head[2] == 0x95
-    return False
+        cut = stream.tell() >= len(head) >= _MAX_HEAD_BYTES
+        return (imports and cut) or (proto and (operations >= 4 or head[2] == 0x95))
+    return imports
 
 
 def pickle_imports(data: bytes) -> list[str]:

@@ -7,8 +7,9 @@ they would read in more than one way.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from r1prov.errors import JsonError, NameRuleError, ShardIndexError
 from r1prov.formats.names import check_path, tensor_name_fault
@@ -16,6 +17,7 @@ from r1prov.formats.strictjson import parse_json
 from r1prov.limits import MAX_INT63, MAX_SHARD_INDEX_BYTES, MAX_TENSORS_PER_MODEL
 from r1prov.text import plural, quoted
 
+SUFFIX: Final = ".safetensors.index.json"
 # An index is an object of objects; `metadata` of some writers holds one level more.
 _MAX_DEPTH: Final = 4
 
@@ -34,6 +36,45 @@ class ShardIndex:
     file: str
     weight_map: dict[str, str]
     total_size: int | None
+
+
+class Disagreement(NamedTuple):
+    """A tensor that index and shards place differently."""
+
+    tensor: str
+    expected: str
+    found: str
+
+
+def compare_with_shards(
+    index: ShardIndex, shards: Mapping[str, Iterable[str]], unread: Iterable[str] = ()
+) -> list[Disagreement]:
+    """Hold a weight map against the tensors of the shards, in both directions.
+
+    Args:
+        index: The index.
+        shards: Shard, named as the index names it, to the tensors in its header.
+        unread: Shards of which nothing is known and which have a finding of their own.
+    """
+    unknown = set(unread)
+    named = set(index.weight_map.values())
+    inside = {shard: set(shards[shard]) for shard in named & shards.keys()}
+    wrong = []
+    for name, shard in index.weight_map.items():
+        if shard in unknown:
+            continue
+        if shard not in inside:
+            wrong.append(Disagreement(name, f"a safetensors file `{shard}`", "no such weight file"))
+        elif name not in inside[shard]:
+            elsewhere = next((s for s in inside if name in inside[s]), None)
+            found = f"in {elsewhere}" if elsewhere else "in no shard"
+            wrong.append(Disagreement(name, f"in {shard}", found))
+    for shard, names in inside.items():
+        wrong += [
+            Disagreement(name, "in the index", f"only in {shard}")
+            for name in sorted(names - index.weight_map.keys())
+        ]
+    return wrong
 
 
 def parse_shard_index(raw: bytes, *, file: str) -> ShardIndex:

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 
-from r1prov.errors import ChangedWhileReading, FormatError, LimitExceeded, ManifestError
+from r1prov.errors import (
+    ChangedWhileReading,
+    FormatError,
+    LimitExceeded,
+    ManifestError,
+    ShardIndexError,
+)
+from r1prov.formats.executables import classify
 from r1prov.formats.inventory import Inventory
+from r1prov.formats.safetensors import Header
+from r1prov.formats.shard_index import SUFFIX as INDEX_SUFFIX
+from r1prov.formats.shard_index import compare_with_shards, parse_shard_index
 from r1prov.formats.strictjson import parse_json
 from r1prov.hashing.engine import HashJob, hash_blobs
-from r1prov.limits import MAX_CONFIG_BYTES
+from r1prov.limits import MAX_CONFIG_BYTES, MAX_SHARD_INDEX_BYTES
 from r1prov.manifest.architecture import describe_architecture
 from r1prov.manifest.emit import emit_manifest
-from r1prov.manifest.leftovers import is_tool_leftover
+from r1prov.manifest.leftovers import TOOL_FOLDERS, is_tool_leftover
 from r1prov.manifest.schema import Architecture, FileEntry, Manifest, Role, Source, parse_manifest
-from r1prov.stores.base import EntryKind, Store, read_small
+from r1prov.stores.base import Entry, EntryKind, Store, read_small
 from r1prov.stores.headers import read_headers, safetensors_paths
 from r1prov.text import quoted
 
-CONFIG_NAME = "config.json"
+_CONFIG_NAME = "config.json"
+_HEAD_BYTES = 4096
 
 _WEIGHTS = frozenset(
     ("safetensors", "gguf", "ggml", "bin", "pt", "pth", "ckpt", "h5", "msgpack", "onnx", "npz")
@@ -51,7 +62,7 @@ def role_of(path: str) -> Role:
     """What a file is for, by its name alone; a name that says nothing is `other`."""
     name = path.rpartition("/")[2]
     suffix = name.rpartition(".")[2].casefold() if "." in name else ""
-    if name.endswith((".safetensors.index.json", ".bin.index.json")):
+    if name.casefold().endswith((INDEX_SUFFIX, ".bin.index.json")):
         return Role.INDEX
     if name in _TOKENIZERS or suffix in ("tiktoken", "spm"):
         return Role.TOKENIZER
@@ -107,6 +118,7 @@ def build_manifest(
     headers, errors = read_headers(store, safetensors_paths(sizes))
     for error in errors.values():
         raise error
+    _check_indexes(store, sizes, headers)
     jobs = [HashJob(path, size) for path, size in sizes.items()]
     on_bytes = progress(sum(sizes.values())) if progress else None
     hashed = hash_blobs(store.open, jobs, workers=workers, on_bytes=on_bytes)
@@ -128,7 +140,7 @@ def build_manifest(
         revision=revision,
         license=license,
         released=released,
-        architecture=_architecture(store, inventory, digests.get(CONFIG_NAME)),
+        architecture=_architecture(store, inventory, digests.get(_CONFIG_NAME)),
         files=tuple(
             FileEntry(path, size, digests[path], role_of(path)) for path, size in sizes.items()
         ),
@@ -138,10 +150,33 @@ def build_manifest(
     return parse_manifest(emit_manifest(made), subject=name)
 
 
+def _check_indexes(store: Store, paths: Iterable[str], headers: Mapping[str, Header]) -> None:
+    """An index that does not fit the shards must not be signed either."""
+    for path in paths:
+        if not path.casefold().endswith(INDEX_SUFFIX):
+            continue
+        index = parse_shard_index(read_small(store, path, MAX_SHARD_INDEX_BYTES), file=path)
+        folder = path[: path.rfind("/") + 1]
+        shards = {
+            name: [tensor.name for tensor in headers[folder + name].tensors]
+            for name in set(index.weight_map.values())
+            if folder + name in headers
+        }
+        for wrong in compare_with_shards(index, shards):
+            raise ShardIndexError(
+                "index-mismatch",
+                f"index and shards disagree on {quoted(wrong.tensor)}",
+                subject=path,
+                expected=wrong.expected,
+                found=wrong.found,
+                hint="mend the model first: a manifest of it would state that it is right",
+            )
+
+
 def _regular_files(store: Store) -> dict[str, int]:
     sizes = {}
     for entry in store.entries():
-        if is_tool_leftover(entry.path, entry.size):
+        if _is_leftover(store, entry):
             continue
         if entry.kind is not EntryKind.FILE:
             raise ManifestError(
@@ -161,6 +196,16 @@ def _regular_files(store: Store) -> dict[str, int]:
     return sizes
 
 
+def _is_leftover(store: Store, entry: Entry) -> bool:
+    """A tool's bookkeeping by name, and no program by its first bytes."""
+    if not is_tool_leftover(entry.path, entry.size):
+        return False
+    if entry.path.startswith(TOOL_FOLDERS) or entry.kind is not EntryKind.FILE:
+        return True
+    with store.open(entry.path) as blob:
+        return classify(entry.path, blob.read_at(0, min(_HEAD_BYTES, entry.size))) is None
+
+
 def _architecture(
     store: Store, inventory: Inventory, config_sha256: str | None
 ) -> Architecture | None:
@@ -174,12 +219,12 @@ def _architecture(
 
 def _read_config(store: Store, sha256: str) -> dict[str, object]:
     try:
-        raw = read_small(store, CONFIG_NAME, MAX_CONFIG_BYTES)
+        raw = read_small(store, _CONFIG_NAME, MAX_CONFIG_BYTES)
     except LimitExceeded as error:
-        raise ManifestError(error.message, subject=CONFIG_NAME) from None
+        raise ManifestError(error.message, subject=_CONFIG_NAME) from None
     if hashlib.sha256(raw).hexdigest() != sha256:
-        raise ChangedWhileReading("changed after it was hashed", subject=CONFIG_NAME)
-    config = parse_json(raw, subject=CONFIG_NAME, max_bytes=MAX_CONFIG_BYTES)
+        raise ChangedWhileReading("changed after it was hashed", subject=_CONFIG_NAME)
+    config = parse_json(raw, subject=_CONFIG_NAME, max_bytes=MAX_CONFIG_BYTES)
     if not isinstance(config, dict):
-        raise FormatError("config-json", "the file is not a JSON object", subject=CONFIG_NAME)
+        raise FormatError("config-json", "the file is not a JSON object", subject=_CONFIG_NAME)
     return config

@@ -43,6 +43,15 @@ class Role(StrEnum):
     OTHER = "other"
 
 
+# Names whose role is not for the manifest to choose.
+_ROLE_OF_SUFFIX = {
+    ".safetensors": Role.WEIGHTS,
+    ".gguf": Role.WEIGHTS,
+    ".safetensors.index.json": Role.INDEX,
+    ".py": Role.CODE,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class FileEntry:
     """One file of the model.
@@ -235,9 +244,13 @@ def _file(table: Table) -> FileEntry:
     sha256 = table.optional_text("sha256", pattern=SHA256)
     if sha256 is not None and size is None:
         raise table.error("has a sha256 and no size")
-    entry = FileEntry(path, size, sha256, Role(table.choice("role", tuple(Role))))
+    role = Role(table.choice("role", tuple(Role)))
+    needed = next((r for end, r in _ROLE_OF_SUFFIX.items() if path.casefold().endswith(end)), role)
+    if role is not needed:
+        # Else `--scope weights` would let weights or code be that it must not.
+        raise table.error(f"path {quoted(path)} has role {role.value}; it must be {needed.value}")
     table.finish()
-    return entry
+    return FileEntry(path, size, sha256, role)
 
 
 def _architecture(table: Table) -> Architecture:

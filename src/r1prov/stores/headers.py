@@ -13,8 +13,8 @@ SUFFIX = ".safetensors"
 
 
 def safetensors_paths(paths: Iterable[str]) -> list[str]:
-    """The paths that name safetensors files."""
-    return [path for path in paths if path.endswith(SUFFIX)]
+    """The paths that name safetensors files, in capitals too, as some file systems do not care."""
+    return [path for path in paths if path.casefold().endswith(SUFFIX)]
 
 
 def read_headers(

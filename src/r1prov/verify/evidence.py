@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from r1prov.errors import FormatError, LimitExceeded, R1ProvError, StoreError
-from r1prov.formats.executables import classify
+from r1prov.formats.executables import classify, pickle_imports
 from r1prov.formats.inventory import Inventory
+from r1prov.formats.shard_index import SUFFIX as INDEX_SUFFIX
 from r1prov.formats.shard_index import ShardIndex, parse_shard_index
 from r1prov.formats.strictjson import parse_json
 from r1prov.limits import MAX_CONFIG_BYTES, MAX_CONFIG_FILES, MAX_SHARD_INDEX_BYTES
 from r1prov.manifest.leftovers import TOOL_FOLDERS, is_tool_leftover
 from r1prov.stores.base import Entry, EntryKind, Store, read_small
-from r1prov.stores.headers import read_headers
+from r1prov.stores.headers import read_headers, safetensors_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,34 +28,49 @@ if TYPE_CHECKING:
 
 INDEX_NAME = "model.safetensors.index.json"
 CONFIG_NAME = "config.json"
-# JSON files whose `auto_map` makes loaders import code (transformers `dynamic_module_utils`).
-AUTO_MAP_FILES = (
-    "config.json",
-    "tokenizer_config.json",
-    "processor_config.json",
-    "preprocessor_config.json",
+# JSON files from which loaders take the names of code to import: `config.json`,
+# `tokenizer_config.json`, `processor_config.json` and their kind (transformers
+# `dynamic_module_utils`), the modules of sentence-transformers, the components of diffusers.
+_CONFIG_SUFFIX = "config.json"
+_OTHER_CONFIGS = frozenset(
+    {"modules.json", "model_index.json", "config_sentence_transformers.json"}
 )
 _HEAD_BYTES = 4096
 
 
 @dataclass(slots=True)
 class JsonFile:
-    """A small JSON object of the model.
+    """A small JSON file of the model.
 
     Attributes:
         sha256: Digest of the bytes that were parsed.
-        value: The object; None if it is malformed.
+        value: The object or array; None if it is malformed.
         error: Why it is malformed.
     """
 
     sha256: str | None = None
-    value: dict[str, object] | None = None
+    value: dict[str, object] | list[object] | None = None
     error: R1ProvError | None = None
 
 
 @dataclass(slots=True)
 class Evidence:
-    """All that was read of a model, except the weights themselves."""
+    """All that was read of a model, except the weights themselves.
+
+    Attributes:
+        store: Where the model is.
+        entries: Its listing.
+        files: Path to entry of every regular file.
+        leftovers: Files of download tools.
+        headers: Path to header of every well-formed weight file.
+        header_errors: Path to what is wrong with the header of every other weight file.
+        indexes: Path to shard index, of those that are well-formed.
+        index_errors: Path to what is wrong with the others.
+        json_files: Path to content of the files that can name code.
+        executables: Path to kind of the files that can run code.
+        imports: Path to the globals that a pickle imports, as far as its first bytes tell.
+        unread: Path to why first bytes could not be read.
+    """
 
     store: Store
     entries: list[Entry]
@@ -62,17 +78,18 @@ class Evidence:
     leftovers: list[str] = field(default_factory=list)
     headers: dict[str, Header] = field(default_factory=dict)
     header_errors: dict[str, FormatError | StoreError] = field(default_factory=dict)
-    index: ShardIndex | None = None
-    index_error: R1ProvError | None = None
+    indexes: dict[str, ShardIndex] = field(default_factory=dict)
+    index_errors: dict[str, R1ProvError] = field(default_factory=dict)
     json_files: dict[str, JsonFile] = field(default_factory=dict)
     executables: dict[str, str] = field(default_factory=dict)
+    imports: dict[str, list[str]] = field(default_factory=dict)
     unread: dict[str, StoreError] = field(default_factory=dict)
 
     @property
     def config(self) -> dict[str, object] | None:
         """The parsed `config.json`, if there is a well-formed one."""
         found = self.json_files.get(CONFIG_NAME)
-        return found.value if found else None
+        return found.value if found and isinstance(found.value, dict) else None
 
     @property
     def config_sha256(self) -> str | None:
@@ -86,8 +103,9 @@ class Evidence:
 
     def loadable_weights(self) -> list[str]:
         """The weight files a loader would take: those of the index, else the top-level ones."""
-        if self.index is not None:
-            named = set(self.index.weight_map.values())
+        index = self.indexes.get(INDEX_NAME)
+        if index is not None:
+            named = set(index.weight_map.values())
             return sorted(path for path in self.headers if path in named)
         top = sorted(path for path in self.headers if "/" not in path)
         return top or sorted(self.headers)
@@ -115,47 +133,62 @@ def gather(store: Store) -> Evidence:
         if entry.kind is not EntryKind.FILE:
             continue
         evidence.files[entry.path] = entry
-    safetensors = [path for path in evidence.files if path.endswith(".safetensors")]
-    evidence.headers, evidence.header_errors = read_headers(store, safetensors)
-    _read_index(evidence)
+    paths = safetensors_paths(evidence.files)
+    evidence.headers, evidence.header_errors = read_headers(store, paths)
+    _read_indexes(evidence)
     _read_json_files(evidence)
     _classify(evidence)
     return evidence
 
 
-def _read_index(evidence: Evidence) -> None:
-    if INDEX_NAME not in evidence.files:
-        return
-    try:
-        raw = read_small(evidence.store, INDEX_NAME, MAX_SHARD_INDEX_BYTES)
-        evidence.index = parse_shard_index(raw, file=INDEX_NAME)
-    except (FormatError, LimitExceeded, StoreError) as error:
-        evidence.index_error = error
+def _read_indexes(evidence: Evidence) -> None:
+    for path in evidence.files:
+        if not path.casefold().endswith(INDEX_SUFFIX):
+            continue
+        try:
+            raw = read_small(evidence.store, path, MAX_SHARD_INDEX_BYTES)
+            evidence.indexes[path] = parse_shard_index(raw, file=path)
+        except (FormatError, LimitExceeded, StoreError) as error:
+            evidence.index_errors[path] = error
 
 
 def _read_json_files(evidence: Evidence) -> None:
     """Read the files that can name code to import, at the top and in sub-directories."""
-    named = [path for path in evidence.files if path.rpartition("/")[2] in AUTO_MAP_FILES]
+    named = [path for path in evidence.files if _can_name_code(path)]
     # By depth, so that the cap never hides the model's own config behind nested ones.
-    named.sort(key=lambda path: (path.count("/"), path))
+    named.sort(key=lambda path: (path.count("/"), path != CONFIG_NAME, path))
     for number, path in enumerate(named):
         if number < MAX_CONFIG_FILES:
-            evidence.json_files[path] = _read_json_object(evidence, path)
+            evidence.json_files[path] = _read_json(evidence, path)
         else:
             many = LimitExceeded(f"more than {MAX_CONFIG_FILES} files of this kind", subject=path)
             evidence.json_files[path] = JsonFile(error=many)
 
 
-def _read_json_object(evidence: Evidence, name: str) -> JsonFile:
+def _can_name_code(path: str) -> bool:
+    if path.startswith(TOOL_FOLDERS):
+        return False
+    name = path.rpartition("/")[2].casefold()
+    return name.endswith(_CONFIG_SUFFIX) or name in _OTHER_CONFIGS
+
+
+def _read_json(evidence: Evidence, name: str) -> JsonFile:
     found = JsonFile()
     try:
         raw = read_small(evidence.store, name, MAX_CONFIG_BYTES)
         found.sha256 = hashlib.sha256(raw).hexdigest()
         value = parse_json(raw, subject=name, max_bytes=MAX_CONFIG_BYTES)
-        if isinstance(value, dict):
+        # Only the list of modules of sentence-transformers is an array.
+        if isinstance(value, dict) or (isinstance(value, list) and name != CONFIG_NAME):
             found.value = value
         else:
-            found.error = FormatError("config-json", "the file is not a JSON object", subject=name)
+            found.error = FormatError(
+                "config-json",
+                "the file is not a JSON object",
+                subject=name,
+                expected="an object",
+                found=type(value).__name__,
+            )
     except (FormatError, LimitExceeded, StoreError) as error:
         found.error = error
     return found
@@ -185,6 +218,7 @@ def _classify(evidence: Evidence) -> None:
         kind = classify(path, head)
         if kind is not None:
             evidence.executables[path] = kind
+            evidence.imports[path] = pickle_imports(head) if "pickle" in kind else []
         elif leftover:
             leftovers.append(path)
     evidence.leftovers = leftovers

@@ -11,18 +11,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import r1prov
-from r1prov.errors import LimitExceeded, StoreError
+from r1prov.errors import ChangedWhileReading, LimitExceeded, StoreError
 from r1prov.family.identify import identify
 from r1prov.hashing.engine import HashJob, HashResult, hash_blobs
 from r1prov.limits import MAX_GIT_BLOB_BYTES
 from r1prov.manifest.schema import Role
 from r1prov.manifest.shelf import Shelf, ShelvedManifest, resolve_manifest
 from r1prov.stores.base import EntryKind
-from r1prov.stores.headers import SUFFIX
+from r1prov.stores.headers import safetensors_paths
 from r1prov.trust.store import decide as decide_trust
-from r1prov.verify.checks import digests, hygiene, identity, listing, provenance, weights
+from r1prov.verify.checks import digests, hygiene, identity, index, listing, provenance, weights
 from r1prov.verify.choice import choose_manifest, describe_use
-from r1prov.verify.evidence import CONFIG_NAME, INDEX_NAME, Evidence, gather
+from r1prov.verify.evidence import CONFIG_NAME, Evidence, gather
 from r1prov.verify.findings import (
     Coverage,
     CoverageState,
@@ -110,7 +110,7 @@ def verify(
     run = _Run(evidence, policy, shelved)
     run.findings += listing.check_entries(evidence)
     run.findings += weights.check_headers(evidence)
-    run.findings += weights.check_index(evidence)
+    run.findings += index.check_index(evidence, run.manifest)
     if not evidence.headers and not evidence.header_errors:
         run.findings.append(
             finding(
@@ -122,7 +122,7 @@ def verify(
             )
         )
     run.findings += hygiene.check_executables(evidence, run.manifest)
-    run.findings += hygiene.check_auto_map(evidence, run.manifest)
+    run.findings += hygiene.check_code_references(evidence, run.manifest)
     run.findings += identity.check_expectation(
         policy.expect,
         run.manifest,
@@ -145,7 +145,9 @@ def verify(
         run.against(shelved, loadable, trusted, authorities.hub_key, names)
         if policy.level is Level.FULL:
             run.hash_files(progress)
-        run.coverage += digests.coverage_of_digests(shelved.manifest, run.hashed)
+        run.coverage += digests.coverage_of_digests(
+            shelved.manifest, run.hashed, evidence.files.keys()
+        )
     run.relist()
     return run.report(use, loadable, headline, started)
 
@@ -203,11 +205,13 @@ class _Run:
                 self._unread(path, error.message)
         for path, error in evidence.unread.items():
             self._unread(path, error.message)
-        if isinstance(evidence.index_error, StoreError):
-            self._unread(INDEX_NAME, evidence.index_error.message)
+        for path, broken in evidence.index_errors.items():
+            if isinstance(broken, StoreError):
+                self._unread(path, broken.message)
 
     def _unread(self, path: str, why: str) -> None:
         """Not readable is not a mismatch: the verdict is incomplete, never fail."""
+        self.findings.append(finding("file-unread", path, why))
         self.coverage.append(Coverage(path, CoverageState.UNREAD, why))
 
     def without_manifest(self, inventory: Inventory, headline: str) -> None:
@@ -250,20 +254,13 @@ class _Run:
         self.findings += listed_findings
         self.coverage += listing.coverage_of_listing(listed_findings)
         self.findings += identity.check_claims(evidence, manifest, names, self.policy.expect)
-        listed = [
-            entry.path
-            for entry in manifest.files
-            if entry.role is Role.WEIGHTS and entry.path in evidence.headers
-        ]
+        weight_files = [entry.path for entry in manifest.files if entry.role is Role.WEIGHTS]
+        listed = [path for path in weight_files if path in evidence.headers]
+        self.coverage += weights.coverage_of_headers(manifest)
         inventory = loadable
         if sorted(listed) != evidence.loadable_weights():
             inventory = evidence.inventory(listed)
-        partial = any(
-            entry.role is Role.WEIGHTS
-            and entry.path.endswith(SUFFIX)
-            and entry.path not in evidence.headers
-            for entry in manifest.files
-        )
+        partial = any(path not in evidence.headers for path in safetensors_paths(weight_files))
         self.findings += weights.check_duplicates(inventory)
         found, coverage = weights.check_inventory(inventory, manifest, partial=partial)
         self.findings += found
@@ -300,6 +297,9 @@ class _Run:
             self.evidence.store.open, jobs, workers=self.policy.workers, on_bytes=on_bytes
         )
         self.findings += digests.check_digests(self.manifest, self.hashed, git_blobs)
+        for path, error in self.hashed.errors.items():
+            if not isinstance(error, ChangedWhileReading):
+                self.findings.append(finding("file-unread", path, error.message, hint=error.hint))
 
     def relist(self) -> None:
         """Look again at the end: what came, went or changed since the listing was not verified.

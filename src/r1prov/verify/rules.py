@@ -63,7 +63,7 @@ _TABLE: tuple[tuple[str, str, str, Severity, str], ...] = (
         "Stop whatever writes to the model and verify again; a digest of a moving file means "
         "nothing.",
     ),
-    ("006", "file-unread", "A file could not be read", _E, "Check permissions and the disk."),
+    ("006", "file-unread", "A file could not be read", _W, "Check permissions and the disk."),
     (
         "007",
         "file-name",
@@ -258,7 +258,7 @@ _TABLE: tuple[tuple[str, str, str, Severity, str], ...] = (
     (
         "506",
         "auto-map",
-        "`auto_map` names code that the manifest does not list",
+        "A config names code that the manifest does not list",
         _E,
         "The config makes loaders import it. Do not load with `trust_remote_code`.",
     ),

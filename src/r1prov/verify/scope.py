@@ -13,6 +13,10 @@ _LATER_REVISION = (
     "only small files differ, not the weights; they may be of a later revision: go on with "
     "--scope weights, or sign a manifest of your own revision (r1prov manifest create)"
 )
+_NOT_WEIGHTS = (
+    "not weights, so --scope weights lets it be; it may be of a later revision, which a manifest "
+    "of your own would pin (r1prov manifest create)"
+)
 
 
 def scoped_findings(findings: list[Finding], scope: Scope) -> list[Finding]:
@@ -22,7 +26,9 @@ def scoped_findings(findings: list[Finding], scope: Scope) -> list[Finding]:
     """
     if scope is Scope.WEIGHTS:
         return [
-            replace(one, severity=Severity.WARNING) if _is_small_error(one) else one
+            replace(one, severity=Severity.WARNING, hint=one.hint or _NOT_WEIGHTS)
+            if _is_small_error(one)
+            else one
             for one in findings
         ]
     errors = [one for one in findings if one.severity is Severity.ERROR]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from r1prov.errors import ChangedWhileReading
+from r1prov.manifest.schema import Role
 from r1prov.verify.checks.listing import OTHER_FILES, part_of, part_of_change
 from r1prov.verify.findings import (
     Coverage,
@@ -16,10 +17,10 @@ from r1prov.verify.findings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from r1prov.hashing.engine import HashResult
-    from r1prov.manifest.schema import Manifest
+    from r1prov.manifest.schema import FileEntry, Manifest
 
 
 def check_digests(
@@ -73,17 +74,26 @@ def _hint(sha256: str, manifest: Manifest) -> str | None:
     return None
 
 
-def coverage_of_digests(manifest: Manifest, hashed: HashResult | None) -> Iterator[Coverage]:
-    """What was hashed, what could not be, and what the manifest has no digest for."""
+def coverage_of_digests(
+    manifest: Manifest, hashed: HashResult | None, present: Collection[str]
+) -> Iterator[Coverage]:
+    """What was hashed, what could not be, and what the manifest has no digest for.
+
+    Args:
+        manifest: What the files must be.
+        hashed: What they are; None if nothing was hashed.
+        present: The files that are there.
+    """
     for part in (Part.WEIGHTS, Part.OTHER):
         entries = [entry for entry in manifest.files if part_of(entry.role) is part]
+        item = "SHA-256 of weight files" if part is Part.WEIGHTS else OTHER_FILES
+        if part is Part.WEIGHTS and not any(one.role is Role.WEIGHTS for one in entries):
+            # Else a pass under `--scope weights` could rest on no weights at all.
+            yield Coverage(item, CoverageState.SKIPPED, "the manifest lists no weight file")
         if not entries:
             continue
-        item = "SHA-256 of weight files" if part is Part.WEIGHTS else OTHER_FILES
         if hashed is None:
-            yield Coverage(
-                item, CoverageState.SKIPPED, "level `structure` reads headers only", required=True
-            )
+            yield Coverage(item, CoverageState.SKIPPED, "level `structure` reads headers only")
             continue
         unread = [entry.path for entry in entries if entry.path in hashed.errors]
         if unread:
@@ -91,18 +101,28 @@ def coverage_of_digests(manifest: Manifest, hashed: HashResult | None) -> Iterat
             yield Coverage(item, CoverageState.UNREAD, detail)
         unknown = [entry.path for entry in entries if entry.sha256 is None]
         if unknown:
-            yield Coverage(
-                item,
-                CoverageState.SKIPPED,
-                f"the manifest has no digest for {len(unknown)} of {len(entries)} files",
-            )
-        done = sum(entry.path in hashed.digests for entry in entries)
-        state = CoverageState.CHECKED if done == len(entries) else CoverageState.SKIPPED
+            detail = f"the manifest has no digest for {len(unknown)} of {len(entries)} files"
+            yield Coverage(item, CoverageState.SKIPPED, detail)
+        code = [e for e in entries if e.role is Role.CODE and e.path in present]
+        if any(entry.sha256 is None for entry in code):
+            # In either scope: code that is there runs, whoever wrote it.
+            detail = "the manifest has no digest of code that is there"
+            yield Coverage("SHA-256 of code files", CoverageState.SKIPPED, detail)
         if not unread and not unknown:
-            detail = f"{done} of {len(entries)} files"
-            if done < len(entries):
-                detail += "; the others are missing or of another size"
-            yield Coverage(item, state, detail)
+            yield _done(item, entries, hashed)
+
+
+def _done(item: str, entries: list[FileEntry], hashed: HashResult) -> Coverage:
+    """How many files were hashed and how many are equal, where every digest is known."""
+    done = [entry for entry in entries if entry.path in hashed.digests]
+    equal = sum(hashed.digests[entry.path].sha256 == entry.sha256 for entry in done)
+    detail = f"{equal} of {len(entries)} files equal"
+    if equal < len(done):
+        detail += f", {len(done) - equal} differ"
+    if len(done) < len(entries):
+        detail += "; the others are missing or of another size"
+    state = CoverageState.CHECKED if len(done) == len(entries) else CoverageState.SKIPPED
+    return Coverage(item, state, detail)
 
 
 def tally(manifest: Manifest, part: Part, findings: list[Finding], *, hashed: bool) -> Tally:

@@ -158,7 +158,8 @@ def _unlisted(path: str, evidence: Evidence, manifest: Manifest) -> Finding:
         "not in the manifest",
         expected="no such file",
         found=size,
-        part=Part.MODEL if path in evidence.executables else part_of_change(role),
+        # Only small files that nothing runs are what a later revision may bring.
+        part=Part.OTHER if harmless else Part.WEIGHTS if role in _WEIGHT_ROLES else Part.MODEL,
     )
 
 

@@ -1,14 +1,17 @@
-"""Structure: headers, the index against the shards, the inventory, the config against both."""
+"""Structure: headers, the inventory, the config against both."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from r1prov.errors import FormatError, InputError, StoreError
 from r1prov.family.blueprint import expected_inventory
 from r1prov.manifest.schema import Role
+from r1prov.stores.headers import safetensors_paths
 from r1prov.text import plural
-from r1prov.verify.evidence import CONFIG_NAME, INDEX_NAME
+from r1prov.verify.checks.hygiene import config_finding
+from r1prov.verify.evidence import CONFIG_NAME
 from r1prov.verify.findings import (
     Coverage,
     CoverageState,
@@ -40,67 +43,17 @@ def check_headers(evidence: Evidence) -> Iterator[Finding]:
             yield finding(name, path, message, part=Part.WEIGHTS, severity=Severity.WARNING)
 
 
-def check_index(evidence: Evidence) -> Iterator[Finding]:
-    """The union of the shard headers must be the weight map, in both directions."""
-    error = evidence.index_error
-    if isinstance(error, FormatError):
-        yield from_format_error(error, INDEX_NAME, part=Part.WEIGHTS)
-    elif error is not None and not isinstance(error, StoreError):
-        yield finding("index-json", INDEX_NAME, error.message, part=Part.WEIGHTS)
-    if error is not None:
-        return
-    index = evidence.index
-    if index is None:
-        top = [path for path in evidence.headers if "/" not in path]
-        if len(top) > 1:
-            yield finding(
-                "index-missing",
-                INDEX_NAME,
-                f"{len(top)} weight files and no index that says which tensor is where",
-                part=Part.WEIGHTS,
-            )
-        return
-    placed = {
-        tensor.name: path
-        for path in evidence.headers
-        if "/" not in path
-        for tensor in evidence.headers[path].tensors
-    }
-    unread = {path for path in evidence.header_errors if "/" not in path}
-    wrong: list[tuple[str, str, str]] = []
-    for name, shard in index.weight_map.items():
-        if shard in unread or shard not in evidence.files:
-            continue  # that shard has a finding of its own
-        if shard not in evidence.headers:
-            wrong.append((name, f"a safetensors file `{shard}`", "no such weight file"))
-        elif placed.get(name) != shard:
-            wrong.append((name, f"in {shard}", f"in {placed.get(name, 'no shard')}"))
-    named = set(index.weight_map.values())
-    for name, shard in placed.items():
-        if name not in index.weight_map and shard in named:
-            wrong.append((name, "in the index", f"only in {shard}"))
-    for name, expected, found in wrong[:_NAMED]:
-        yield finding(
-            "index-mismatch",
-            name,
-            f"index and shards disagree ({plural(len(wrong), 'tensor')} in all)",
-            expected=expected,
-            found=found,
-            part=Part.WEIGHTS,
-        )
-    total = sum(
-        tensor.end - tensor.begin
-        for path in named & evidence.headers.keys()
-        for tensor in evidence.headers[path].tensors
-    )
-    if index.total_size is not None and not unread and index.total_size != total:
-        yield finding(
-            "index-total-size",
-            INDEX_NAME,
-            "`total_size` is not the number of tensor bytes",
-            expected=f"{total:,}",
-            found=f"{index.total_size:,}",
-            part=Part.WEIGHTS,
+def coverage_of_headers(manifest: Manifest) -> Iterator[Coverage]:
+    """Weight files in formats whose headers r1prov does not read are known by digest only."""
+    weights = [entry.path for entry in manifest.files if entry.role is Role.WEIGHTS]
+    opaque = sorted(set(weights) - set(safetensors_paths(weights)))
+    if opaque:
+        yield Coverage(
+            "structure of weight files",
+            CoverageState.SKIPPED,
+            f"no header reader for {', '.join(opaque[:_NAMED])} "
+            f"({len(opaque)} of {plural(len(weights), 'weight file')}): digests only",
+            required=False,
         )
 
 
@@ -196,19 +149,19 @@ def check_config(
     found = evidence.json_files.get(CONFIG_NAME)
     if found is None:
         return [], [Coverage(item, CoverageState.SKIPPED, "no config.json", required=not as_signed)]
-    if found.value is None:
-        message = found.error.message if found.error else "malformed"
-        unread = [Coverage(item, CoverageState.UNREAD, message)]
+    if found.error is not None:
+        unread = [Coverage(item, CoverageState.UNREAD, found.error.message)]
         if isinstance(found.error, StoreError):
             return [], unread
-        return [finding("config-json", CONFIG_NAME, message, part=Part.WEIGHTS)], unread
+        return [replace(config_finding(CONFIG_NAME, found.error), part=Part.WEIGHTS)], unread
+    config = evidence.config or {}
     try:
-        expected = expected_inventory(found.value)
+        expected = expected_inventory(config)
     except InputError as error:
         one = finding("config-mismatch", CONFIG_NAME, error.message, part=Part.WEIGHTS)
         return [one], [Coverage(item, CoverageState.CHECKED, "differs")]
     if expected is None:
-        kind = found.value.get("model_type")
+        kind = config.get("model_type")
         detail = f"no blueprint for model_type {kind!r}"
         return [], [Coverage(item, CoverageState.SKIPPED, detail, required=not as_signed)]
     findings = _tensor_findings(

@@ -1,0 +1,468 @@
+"""Every rule of the table is produced by a model that breaks it, and by no sound model.
+
+A case takes a signed, sharded model that passes, breaks one thing and verifies again.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from r1prov.cli.app import run
+from r1prov.errors import Unreadable
+from r1prov.family.skeleton import write_skeleton
+from r1prov.hashing.digest import git_blob_id
+from r1prov.limits import MAX_STORE_DEPTH, MAX_TENSORS_PER_FILE
+from r1prov.manifest.hub_commit import HubCommit, TreeEntry
+from r1prov.stores.local import LocalStore
+from r1prov.verify.findings import Verdict
+from r1prov.verify.policy import Level
+from r1prov.verify.rules import RULES, Severity
+
+TINY_CONFIG = {
+    "model_type": "qwen2",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "num_key_value_heads": 2,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "vocab_size": 256,
+}
+VECTORS = Path(__file__).parents[1] / "vectors" / "safetensors"
+INDEX = "model.safetensors.index.json"
+FIRST, SECOND = "model-00001-of-000002.safetensors", "model-00002-of-000002.safetensors"
+CASES: dict[str, tuple[Callable[..., None], Verdict | None]] = {}
+
+
+def breaks(rule, verdict=Verdict.FAIL):
+    def add(function):
+        CASES[rule] = (function, verdict)
+        return function
+
+    return add
+
+
+@breaks("file-missing")
+def _(case):
+    (case.model / FIRST).unlink()
+
+
+@breaks("file-unlisted")
+def _(case):
+    (case.model / "notes.xyz").write_text("x")
+
+
+@breaks("file-size")
+def _(case):
+    with (case.model / "tokenizer_config.json").open("a") as file:
+        file.write(" ")
+
+
+@breaks("file-digest")
+def _(case):
+    with (case.model / SECOND).open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\1")
+
+
+class WritesWhileRead(LocalStore):
+    def open(self, path):
+        if path == SECOND:
+            file = Path(self.location) / path
+            before = file.stat()
+            with file.open("r+b") as stream:
+                stream.seek(-1, os.SEEK_END)
+                stream.write(b"\0")
+            os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns - 10**9))
+        return super().open(path)
+
+
+@breaks("file-changed")
+def _(case):
+    case.store_class = WritesWhileRead
+
+
+class Refuses(LocalStore):
+    def open(self, path):
+        if path == SECOND:
+            raise Unreadable("input/output error", subject=path)
+        return super().open(path)
+
+
+@breaks("file-unread", Verdict.INCOMPLETE)
+def _(case):
+    case.store_class = Refuses
+
+
+@breaks("file-name")
+def _(case):
+    (case.model / "a\\b.json").write_text("{}")
+
+
+@breaks("name-collision")
+def _(case):
+    (case.model / "CONFIG.json").write_text("{}")
+
+
+class GrowsWhileRead(LocalStore):
+    def open(self, path):
+        (Path(self.location) / "late.md").write_text("x")
+        return super().open(path)
+
+
+@breaks("listing-changed")
+def _(case):
+    case.store_class = GrowsWhileRead
+
+
+@breaks("not-covered", Verdict.INCOMPLETE)
+def _(case):
+    case.restate(lambda manifest: replace(manifest, complete_listing=False))
+    (case.model / "generation_config.json").write_text("{}")
+
+
+@breaks("leftover", Verdict.PASS)
+def _(case):
+    (case.model / ".git").mkdir()
+    (case.model / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+
+
+@breaks("limit", Verdict.INCOMPLETE)
+def _(case):
+    deep = case.model.joinpath(*["d"] * (MAX_STORE_DEPTH + 1))
+    deep.mkdir(parents=True)
+
+
+class Mounted(LocalStore):
+    """Mounting needs privileges that tests have not."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self._device += 1
+
+
+@breaks("crosses-device", Verdict.PASS)
+def _(case):
+    case.store_class = Mounted
+
+
+@breaks("index-json")
+def _(case):
+    (case.model / INDEX).write_text("{")
+
+
+@breaks("index-duplicate")
+def _(case):
+    twice = f'"a": "{FIRST}", "a": "{FIRST}"'
+    (case.model / INDEX).write_text(f'{{"metadata": {{}}, "weight_map": {{{twice}}}}}')
+
+
+@breaks("index-path")
+def _(case):
+    case.index(lambda index: index["weight_map"].update(a="../x.safetensors"))
+
+
+@breaks("index-entry")
+def _(case):
+    case.index(lambda index: index["weight_map"].update(a=1))
+
+
+@breaks("index-mismatch")
+def _(case):
+    case.index(lambda index: index["weight_map"].pop("lm_head.weight"))
+
+
+@breaks("index-total-size")
+def _(case):
+    case.index(lambda index: index["metadata"].update(total_size=1))
+
+
+@breaks("tensor-duplicate")
+def _(case):
+    shutil.copy(case.model / FIRST, case.model / SECOND)
+
+
+@breaks("index-missing")
+def _(case):
+    (case.model / INDEX).unlink()
+
+
+@breaks("config-json")
+def _(case):
+    (case.model / "config.json").write_text("{,}")
+
+
+@breaks("signature-missing")
+def _(case):
+    for bundle in case.folder.glob("m.toml.*"):
+        bundle.unlink()
+
+
+@breaks("signature-invalid")
+def _(case):
+    case.manifest.write_bytes(case.manifest.read_bytes() + b"\n")
+
+
+@breaks("signer-unknown")
+def _(case):
+    other = case.folder / "other"
+    assert run(["key", "generate", "o.pem", "--no-passphrase"]) == 0
+    add = ["key", "add", "o.pem.pub", "--owner", "o", "--model", "m", "--keys", str(other)]
+    assert run(add) == 0
+    case.keys = other
+
+
+@breaks("signer-expired")
+def _(case):
+    case.trust("valid_from = ", "valid_from = 2025-01-01T00:00:00Z #")
+    case.trust("valid_until = ", "valid_until = 2026-01-01T00:00:00Z #")
+
+
+@breaks("signer-not-yet-valid")
+def _(case):
+    case.trust("valid_from = ", "valid_from = 2998-01-01T00:00:00Z #")
+    case.trust("valid_until = ", "valid_until = 2999-01-01T00:00:00Z #")
+
+
+@breaks("signer-revoked")
+def _(case):
+    (line,) = [x for x in (case.keys / "trust.toml").read_text().splitlines() if x[:5] == "id = "]
+    assert run(["key", "revoke", line[6:14], "--reason", "lost", "--keys", "keys"]) == 0
+
+
+@breaks("signer-out-of-scope")
+def _(case):
+    case.trust('models = ["m"]', 'models = ["other"]')
+
+
+@breaks("signature-threshold")
+def _(case):
+    path = case.keys / "trust.toml"
+    path.write_text(path.read_text() + '\n[[thresholds]]\nmodels = ["m"]\nsignatures = 2\n')
+
+
+@breaks("no-manifest", Verdict.INCOMPLETE)
+def _(case):
+    case.name = None
+
+
+@breaks("model-not-expected")
+def _(case):
+    case.expect = "full"
+
+
+@breaks("name-claim")
+def _(case):
+    case.model = case.model.rename(case.folder / "DeepSeek-R1")
+
+
+@breaks("inventory-mismatch")
+def _(case):
+    wider = json.dumps(TINY_CONFIG | {"intermediate_size": 192}).encode()
+    write_skeleton(wider, case.model, stages=(1,))
+
+
+@breaks("config-mismatch")
+def _(case):
+    (case.model / "config.json").write_text(json.dumps(TINY_CONFIG | {"intermediate_size": 192}))
+
+
+@breaks("no-weights")
+def _(case):
+    for name in (FIRST, SECOND, INDEX):
+        (case.model / name).unlink()
+
+
+@breaks("executable-file")
+def _(case):
+    (case.model / "pytorch_model.bin").write_bytes(b"x")
+
+
+@breaks("code-unlisted")
+def _(case):
+    (case.model / "modeling.py").write_text("pass\n")
+
+
+@breaks("custom-code", Verdict.PASS)
+def _(case):
+    (case.model / "modeling.py").write_text("pass\n")
+    case.create()
+
+
+@breaks("symlink")
+def _(case):
+    (case.model / "link").symlink_to("/etc/hostname")
+
+
+@breaks("not-regular")
+def _(case):
+    os.mkfifo(case.model / "pipe")
+
+
+@breaks("auto-map")
+def _(case):
+    config = TINY_CONFIG | {"auto_map": {"AutoModel": "modeling.Model"}}
+    (case.model / "config.json").write_text(json.dumps(config))
+
+
+@breaks("shadowing-file")
+def _(case):
+    (case.model / "adapter_config.json").write_text("{}")
+
+
+def commit_of(case, **changes):
+    """An unsigned Hub commit of the model, its shards under Git LFS; `changes` by file name."""
+    entries = []
+    for path in sorted(case.model.iterdir()):
+        raw = path.read_bytes()
+        lfs = path.suffix == ".safetensors"
+        stated = (hashlib.sha256(raw).hexdigest(), len(raw))
+        digest, size = changes.get(path.name, stated)
+        body = raw
+        if lfs:
+            body = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n" % (
+                digest.encode(),
+                size,
+            )
+        elif path.name in changes:
+            body = digest
+        blob = git_blob_id(body)
+        if lfs:
+            entries.append(TreeEntry("100644", path.name, blob, size, digest, lfs=True))
+        else:
+            entries.append(TreeEntry("100644", path.name, blob))
+    tree_body = b"".join(
+        b"100644 %s\0" % one.name.encode() + bytes.fromhex(one.git_sha1) for one in entries
+    )
+    tree = hashlib.sha1(b"tree %d\0" % len(tree_body) + tree_body).hexdigest()
+    who = "Me <me@example.org> 1700000000 +0000"
+    body = f"tree {tree}\nauthor {who}\ncommitter {who}\n\nadd\n".encode()
+    commit = hashlib.sha1(b"commit %d\0" % len(body) + body).hexdigest()
+    return HubCommit("me/m", commit, tree, (), who, who, "add\n", None, tuple(entries))
+
+
+def with_commit(case, revision=None, **changes):
+    commit = commit_of(case, **changes)
+    case.restate(
+        lambda manifest: replace(
+            manifest, hub_commit=commit, revision=revision or commit.commit, source="hub"
+        )
+    )
+
+
+def test_a_commit_that_binds_the_files_holds(case):
+    with_commit(case)
+    report = case.verify()
+    assert report.verdict is Verdict.PASS
+    assert any("Git LFS" in line for line in report.provenance)
+
+
+@breaks("commit-proof")
+def _(case):
+    with_commit(case, **{FIRST: ("0" * 64, (case.model / FIRST).stat().st_size)})
+
+
+@breaks("git-blob")
+def _(case):
+    with_commit(case, **{"config.json": (b"another config", None)})
+
+
+@pytest.mark.parametrize(
+    ("what", "subject"),
+    [
+        ("size", FIRST),
+        ("revision", None),
+        ("weights outside LFS", FIRST),
+        ("not listed", FIRST),
+        ("not in the tree", "tokenizer_config.json"),
+    ],
+)
+def test_manifest_and_commit_must_agree(case, what, subject):
+    size = (case.model / FIRST).stat().st_size
+    digest = hashlib.sha256((case.model / FIRST).read_bytes()).hexdigest()
+    if what == "size":
+        with_commit(case, **{FIRST: (digest, size + 1)})
+    elif what == "revision":
+        with_commit(case, revision="0" * 40)
+    elif what == "weights outside LFS":
+        (case.model / FIRST).rename(case.folder / "aside")
+        (case.model / FIRST.replace(".safetensors", ".x")).write_bytes(b"")
+        commit = commit_of(case)
+        (case.model / FIRST.replace(".safetensors", ".x")).unlink()
+        (case.folder / "aside").rename(case.model / FIRST)
+        case.restate(lambda m: replace(m, hub_commit=commit, revision=commit.commit))
+    elif what == "not listed":
+        with_commit(case)
+        case.restate(lambda m: replace(m, files=tuple(f for f in m.files if f.path != FIRST)))
+    else:
+        (case.model / "tokenizer_config.json").rename(case.folder / "aside")
+        commit = commit_of(case)
+        (case.folder / "aside").rename(case.model / "tokenizer_config.json")
+        case.restate(lambda m: replace(m, hub_commit=commit, revision=commit.commit))
+    report = case.verify()
+    subjects = {one.subject for one in report.findings if one.rule.name == "commit-proof"}
+    assert (subject or "") in subjects or (what == "revision" and subjects)
+    assert report.verdict is Verdict.FAIL
+
+
+def _vectors():
+    for path in sorted(VECTORS.glob("*.vec")):
+        heading, raw = path.read_bytes().split(b"\n\n", 1)
+        expect = heading.decode().split("\n")[0].removeprefix("expect: ")
+        if expect != "ok":
+            yield expect.split()[-1], expect.startswith("ok"), raw
+
+
+for _rule, _warns, _raw in _vectors():
+
+    def _put(case, raw=_raw):
+        case.level = Level.STRUCTURE
+        (case.model / SECOND).write_bytes(raw)
+
+    CASES.setdefault(_rule, (_put, None))
+
+
+@breaks("too-many-tensors")
+def _(case):
+    entry = '"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}'
+    header = ("{" + ",".join(entry % n for n in range(MAX_TENSORS_PER_FILE + 1)) + "}").encode()
+    (case.model / SECOND).write_bytes(struct.pack("<Q", len(header)) + header)
+
+
+def test_the_sound_model_breaks_no_rule(case):
+    report = case.verify()
+    assert report.verdict is Verdict.PASS
+    # The skeleton's index counts bytes as `transformers` does, so not even that note.
+    assert [one.rule.name for one in report.findings] == []
+
+
+def test_there_is_a_case_for_every_rule():
+    assert {rule.name for rule in RULES} == set(CASES)
+
+
+@pytest.mark.parametrize("rule", sorted(CASES))
+def test_rule(case, rule):
+    function, verdict = CASES[rule]
+    function(case)
+    report = case.verify()
+    produced = [one for one in report.findings if one.rule.name == rule]
+    assert produced, [one.rule.name for one in report.findings]
+    if verdict is None:
+        assert report.verdict is Verdict.FAIL
+    else:
+        assert report.verdict is verdict
+    table = next(one for one in RULES if one.name == rule)
+    if table.severity is Severity.ERROR and verdict is Verdict.FAIL:
+        assert any(one.severity is Severity.ERROR for one in produced)
+    for one in produced:
+        assert one.subject
+        assert one.message
+        assert one.hint or table.help
