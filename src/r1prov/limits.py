@@ -18,8 +18,8 @@ MAX_TENSOR_RANK: Final = 32
 # `{"format": "pt"}`; a megabyte leaves room for training notes, and more is a place to hide data.
 MAX_HEADER_METADATA_BYTES: Final = 1024 * 1024
 # No integer of a header needs more than 19 digits. Those of up to 64 KiB are told by what they are
-# (a dimension, an offset), but only this many digits are converted: at its strictest setting CPython
-# refuses more than 640, and conversion takes quadratic time.
+# (a dimension, an offset), but only this many digits are converted: CPython refuses more than 640
+# at its strictest setting, and conversion takes quadratic time.
 MAX_HEADER_INT_DIGITS: Final = 600
 MAX_HEADER_INT_TEXT_BYTES: Final = 64 * 1024
 # Sizes and offsets are u64 on disk and i64 in most readers.
