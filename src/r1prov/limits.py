@@ -14,6 +14,14 @@ MAX_TENSORS_PER_FILE: Final = 300_000
 MAX_TENSORS_PER_MODEL: Final = 600_000
 MAX_TENSOR_NAME_BYTES: Final = 1024
 MAX_TENSOR_RANK: Final = 32
+# `__metadata__` as UTF-8: free text that no reader needs to load a model. Weights carry
+# `{"format": "pt"}`; a megabyte leaves room for training notes, and more is a place to hide data.
+MAX_HEADER_METADATA_BYTES: Final = 1024 * 1024
+# No integer of a header needs more than 19 digits. Those of up to 64 KiB are told by what they are
+# (a dimension, an offset), but only this many digits are converted: CPython refuses more than 640
+# at its strictest setting, and conversion takes quadratic time.
+MAX_HEADER_INT_DIGITS: Final = 600
+MAX_HEADER_INT_TEXT_BYTES: Final = 64 * 1024
 # Sizes and offsets are u64 on disk and i64 in most readers.
 MAX_INT63: Final = 2**63 - 1
 

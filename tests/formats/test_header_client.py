@@ -29,7 +29,13 @@ def test_is_executable() -> None:
     [
         ("m.safetensors", None, 0, "ok: 1 tensor\n"),
         ("m.vec", None, 0, "ok: 1 tensor\n"),
-        ("m.safetensors", b"GGUF\x03\0\0\0" + bytes(16), 1, "reject: header-too-large "),
+        (
+            "m.safetensors",
+            b"GGUF\x03\0\0\0" + bytes(16),
+            1,
+            "reject: header-too-large the header is longer than any reader takes "
+            "(this looks like a GGUF file)\n",
+        ),
         ("m.safetensors", b"", 1, "reject: header-truncated "),
         ("m.gguf", b"", 1, "reject: unsupported-format GGUF is not read yet\n"),
         ("m", b"GGUF", 1, "reject: unsupported-format GGUF is not read yet\n"),

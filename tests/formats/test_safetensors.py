@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from r1prov.errors import SafetensorsError, StoreError
 from r1prov.formats.inventory import DTYPE_BITS, Tensor
 from r1prov.formats.safetensors import Header, read_header
-from r1prov.limits import MAX_TENSORS_PER_FILE
+from r1prov.limits import MAX_HEADER_METADATA_BYTES, MAX_TENSORS_PER_FILE
 from r1prov.text import printable
 from r1prov.verify.rules import RULES
 
@@ -203,6 +203,10 @@ class HostileFile:
         # one array, one integer
         (HostileFile(b'{"a":[1', b",1", 100_000_000, b"]}"), "tensor-rank"),
         (HostileFile(b'{"a":1', b"1", 100_000_000, b"}"), "tensor-entry"),
+        (HostileFile(b'{"a":[1, ', b"1", 100_000_000, b"]}"), "tensor-overflow"),
+        # metadata of many members
+        (HostileFile(b'{"__metadata__":{', b'"":"",', 100_000_000, b"}}"), "header-metadata"),
+        (HostileFile(b'{"__metadata__": {', b'"" : "" ,\n', 100_000_000, b"}}"), "header-metadata"),
     ],
 )
 def test_hostile_header_costs_little_memory(hostile: HostileFile, rule: str) -> None:
@@ -261,6 +265,63 @@ def test_rank_of_ten_thousand(read: Read, pack: Pack) -> None:
         raw = pack({"a": {"dtype": "U8", "shape": [1] * rank, "data_offsets": [0, 1]}}, b"x")
         assert reference_accepts(raw)
         assert rule_of(read, raw) == "tensor-rank"
+
+
+@pytest.mark.parametrize("digits", [20, 599, 600, 601, 4300, 4301, 5000, 65_535, 65_536, 200_000])
+def test_rule_of_a_long_integer(read: Read, pack: Pack, digits: int) -> None:
+    huge = "9" * digits
+
+    def rule(dtype: str = '"F32"', shape: str = "[2,2]", offsets: str = "[0,16]") -> str:
+        entry = f'{{"dtype":{dtype},"shape":{shape},"data_offsets":{offsets}}}'
+        raw = pack(f'{{"a":{entry}}}'.encode(), bytes(16))
+        assert not reference_accepts(raw)
+        return rule_of(read, raw)
+
+    assert rule(shape=f"[{huge}]") == "tensor-overflow"
+    assert rule(shape=f"[2, {huge}]") == "tensor-overflow"
+    assert rule(shape=f"[0,{huge}]", offsets="[0,0]") == "tensor-overflow"
+    assert rule(shape=f"[-{huge}]") == "tensor-entry"
+    assert rule(dtype=huge) == "tensor-entry"
+    # From 64 KiB on nothing is parsed, so that a dimension and an offset are not told apart.
+    named = "tensor-offset" if digits < 65_536 else "tensor-overflow"
+    assert rule(offsets=f"[0,{huge}]") == named
+
+
+def test_size_of_metadata(read: Read, pack: Pack) -> None:
+    cap = MAX_HEADER_METADATA_BYTES
+    for text in ({"k": "v" * (cap - 1)}, {"é": "é" * (cap // 2 - 1)}, {"k" * (cap - 1): "v"}):
+        assert read(pack({"__metadata__": text, "a": A}, bytes(16))).metadata == text
+        key = min(text)
+        for longer in ({key: text[key] + "v"}, {key + "k": text[key]}, text | {"x": ""}):
+            raw = pack({"__metadata__": longer, "a": A}, bytes(16))
+            assert reference_accepts(raw)
+            assert rule_of(read, raw) == "header-metadata"
+    many = {str(i): "" for i in range(9999)}
+    assert read(pack({"__metadata__": many}, b"")).metadata == many
+
+
+def test_a_long_string_costs_little(pack: Pack) -> None:
+    hostile = HostileFile(b'{"__metadata__":{"":"', b"x", 100_000_000, b'"}}')
+    tracemalloc.start()
+    try:
+        with pytest.raises(SafetensorsError) as caught:
+            read_header(hostile.read_at, hostile.size, file="x")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert caught.value.rule == "header-metadata"
+    assert peak < 16 * MIB
+    assert hostile.bytes_read < 8 * MIB
+
+
+def test_long_names_are_no_metadata(read: Read, pack: Pack) -> None:
+    # Names of 1,024 bytes, each byte spelled with six: legal, and more text than `__metadata__` may
+    # have.
+    empty = '{"dtype":"U8","shape":[0],"data_offsets":[0,0]}'
+    spelled = ["".join(f"\\u{ord(c):04x}" for c in f"{i:01024}") for i in range(1100)]
+    text = ",".join(f'"{name}":{empty}' for name in spelled)
+    assert len(text) > 6 * MAX_HEADER_METADATA_BYTES
+    assert len(read(pack(f"{{{text}}}".encode())).tensors) == 1100
 
 
 def test_huge_integers_give_short_messages(read: Read, pack: Pack) -> None:
@@ -326,7 +387,7 @@ def test_ordinary_header_takes_one_read(pack: Pack) -> None:
 # the format ("MUST begin with `{`", "Duplicate keys are disallowed"), or caps of r1prov.
 STRICTER_THAN_REFERENCE = {
     "header-duplicate-key",
-    "header-metadata",  # `null`
+    "header-metadata",  # `null`, or more than 1 MiB
     "header-padding",  # padding that is not 0x20, or far too long
     "header-start",
     "header-unknown-field",

@@ -27,8 +27,12 @@ from r1prov.formats.strictjson import (
 )
 from r1prov.formats.tensor_table import check_layout, find_twins, read_entries
 from r1prov.limits import (
+    MAX_HEADER_INT_DIGITS,
+    MAX_HEADER_INT_TEXT_BYTES,
+    MAX_HEADER_METADATA_BYTES,
     MAX_HEADER_PADDING_BYTES,
     MAX_SAFETENSORS_HEADER_BYTES,
+    MAX_TENSOR_NAME_BYTES,
     MAX_TENSOR_RANK,
     MAX_TENSORS_PER_FILE,
     WARN_HEADER_PADDING_BYTES,
@@ -44,9 +48,16 @@ _SNIFF_BYTES: Final = 4096
 _END_BYTES: Final = MAX_HEADER_PADDING_BYTES + 1
 # Header object, tensor object, array of integers.
 _MAX_DEPTH: Final = 4
-# 32 dimensions of 20 digits take 700 bytes; longer arrays and integers never become objects.
-_LONG_ARRAY: Final = re.compile(rb"\[[^\[\]{}]{1000}")
-_LONG_INTEGER: Final = b"0" * 1000
+# Longer arrays and integers never become objects. What is somewhat too long is left to the parser,
+# which knows whether it is a shape.
+_LONG_ARRAY: Final = re.compile(rb"\[(?:[^\[\]{},]*+,){500}")
+_LONG_INTEGER: Final = b"0" * MAX_HEADER_INT_TEXT_BYTES
+_CLIPPED_INTEGER: Final = b"0" * (MAX_HEADER_INT_DIGITS + 1)
+# An inner object of many members can only be meant as `__metadata__`.
+_LONG_OBJECT: Final = re.compile(rb": *\{(?:[^\[\]{}:]*+:){10000}")
+# Bytes of strings: an escape spells one byte in six. A tensor has its name and its own members.
+_TEXT_BYTES: Final = 6 * MAX_HEADER_METADATA_BYTES
+_TEXT_BYTES_PER_OBJECT: Final = 6 * (MAX_TENSOR_NAME_BYTES + 100)
 _TOO_WIDE_GAP: Final = b" " * (MAX_HEADER_PADDING_BYTES + 1)
 _WIDE_GAP: Final = b" " * (WARN_HEADER_PADDING_BYTES + 1)
 _SIMPLIFY: Final = bytes.maketrans(b"\t\n\r123456789", b"   000000000")
@@ -106,8 +117,8 @@ def _read_header(read_at: ReadAt, size: int, file: str) -> Header:
         )
     head = _read(read_at, 0, min(size, _FIRST_READ_BYTES), least=8)
     length = _header_length(head, size)
-    raw, wide, minus = _read_json(read_at, head, length)
-    root = _decode(raw)
+    raw, wide, minus, clip = _read_json(read_at, head, length)
+    root = _decode(raw, clip=clip)
     tensors, metadata = read_entries(root, file=file)
     # The only thing with a minus that is no negative number. Readers differ (serde_json makes it
     # a float), and no writer writes it.
@@ -167,8 +178,8 @@ def _header_length(head: bytes, size: int) -> int:
     )
 
 
-def _read_json(read_at: ReadAt, head: bytes, length: int) -> tuple[bytes, bool, bool]:
-    """The JSON without padding, whether it has a wide gap, and whether a minus stands in it."""
+def _read_json(read_at: ReadAt, head: bytes, length: int) -> tuple[bytes, bool, bool, bool]:
+    """The JSON without padding, and whether it has a wide gap, a minus, an integer to clip."""
 
     def part(begin: int, end: int) -> bytes:
         if 8 + end <= len(head):
@@ -178,9 +189,9 @@ def _read_json(read_at: ReadAt, head: bytes, length: int) -> tuple[bytes, bool, 
     _check_start(part(0, min(length, 64)))
     padding = _padding(part(max(0, length - _END_BYTES), length))
     scan = StructureScan(_MAX_DEPTH)
-    objects = arrays = members = 0
+    objects = arrays = members = text = 0
     wide = padding > WARN_HEADER_PADDING_BYTES
-    minus = False
+    minus = clip = False
     chunks = []
     overlap = b""
     for begin in range(0, length - padding, SCAN_BYTES):
@@ -198,12 +209,16 @@ def _read_json(read_at: ReadAt, head: bytes, length: int) -> tuple[bytes, bool, 
                 "the header has more entries than any model",
                 expected=f"at most {plural(MAX_TENSORS_PER_FILE, 'tensor')}",
             )
+        text += len(chunk) - len(plain)
+        if text > _TEXT_BYTES + objects * _TEXT_BYTES_PER_OBJECT:
+            _refuse_metadata()
         window = (overlap + plain).translate(_SIMPLIFY)
         overlap = window[-MAX_HEADER_PADDING_BYTES:]
         wide = _check_window(window) or wide
         minus = minus or b"-" in plain
+        clip = clip or _CLIPPED_INTEGER in window
         chunks.append(chunk)
-    return b"".join(chunks), wide, minus
+    return b"".join(chunks), wide, minus, clip
 
 
 def _check_start(start: bytes) -> None:
@@ -268,17 +283,18 @@ def _check_window(window: bytes) -> bool:
             "tensor-rank",
             "an array is too long for a shape",
             expected=f"at most {MAX_TENSOR_RANK} dimensions",
-            found="an array of 1,000 bytes or more",
+            found="an array of 500 elements or more",
         )
-    if _LONG_INTEGER in window:
+    digits = window.find(_LONG_INTEGER)
+    if digits >= 0:
+        # An integer of an array can only be meant as a dimension or an offset.
+        in_array = window[:digits].rstrip(b" ").endswith((b"[", b","))
         raise SafetensorsError(
-            "tensor-entry",
+            "tensor-overflow" if in_array else "tensor-entry",
             "an integer is too long",
             expected="at most 19 digits",
-            found="1,000 digits or more",
+            found=f"{MAX_HEADER_INT_TEXT_BYTES:,} digits or more",
         )
-    if _WIDE_GAP not in window:
-        return False
     # Padding moved to before the last brace is padding all the same.
     if _TOO_WIDE_GAP in window:
         raise SafetensorsError(
@@ -287,10 +303,21 @@ def _check_window(window: bytes) -> bool:
             expected=f"at most {plural(MAX_HEADER_PADDING_BYTES, 'byte')}",
             found="more",
         )
-    return True
+    if _LONG_OBJECT.search(window):
+        _refuse_metadata()
+    return _WIDE_GAP in window
 
 
-def _decode(raw: bytes) -> tuple[tuple[str, object], ...]:
+def _refuse_metadata() -> NoReturn:
+    raise SafetensorsError(
+        "header-metadata",
+        "the header holds far more text than its tensors need",
+        expected=f"`__metadata__` of at most {plural(MAX_HEADER_METADATA_BYTES, 'byte')}",
+        found="more",
+    )
+
+
+def _decode(raw: bytes, *, clip: bool) -> tuple[tuple[str, object], ...]:
     """The header as a tuple of its members: spec "JSON UTF-8 string representing the header"."""
     try:
         text = raw.decode()
@@ -305,7 +332,11 @@ def _decode(raw: bytes) -> tuple[tuple[str, object], ...]:
         # An object becomes a tuple of its members, so that no duplicate is lost; an array is a
         # list, so that the two stay apart.
         root: tuple[tuple[str, object], ...] = json.JSONDecoder(
-            object_pairs_hook=tuple, parse_float=_refuse_float, parse_constant=_refuse_constant
+            object_pairs_hook=tuple,
+            parse_float=_refuse_float,
+            # A function of ours costs much more than the built-in one.
+            parse_int=_clipped if clip else None,
+            parse_constant=_refuse_constant,
         ).decode(text)
     except json.JSONDecodeError as error:
         raise SafetensorsError(
@@ -316,6 +347,11 @@ def _decode(raw: bytes) -> tuple[tuple[str, object], ...]:
     if has_lone_surrogate(raw):
         raise SafetensorsError("header-json", "a string holds half a surrogate pair")
     return root
+
+
+def _clipped(digits: str) -> int:
+    """The integer, or of a very long one its start, which is too large for anything as well."""
+    return int(digits[: MAX_HEADER_INT_DIGITS + 1])
 
 
 def _refuse_float(digits: str) -> NoReturn:

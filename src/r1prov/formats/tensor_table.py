@@ -13,7 +13,13 @@ from r1prov.errors import SafetensorsError
 from r1prov.formats.inventory import DTYPE_BITS, Tensor
 from r1prov.formats.names import tensor_name_fault
 from r1prov.formats.strictjson import first_duplicate
-from r1prov.limits import MAX_INT63, MAX_TENSOR_RANK, MAX_TENSORS_PER_FILE
+from r1prov.limits import (
+    MAX_HEADER_INT_DIGITS,
+    MAX_HEADER_METADATA_BYTES,
+    MAX_INT63,
+    MAX_TENSOR_RANK,
+    MAX_TENSORS_PER_FILE,
+)
 from r1prov.text import plural, quoted
 
 # The members of a JSON object in order, so that no duplicate is lost. JSON arrays are lists.
@@ -77,6 +83,7 @@ def _metadata(value: object) -> dict[str, str]:
             found=_kind(value),
         )
     result: dict[str, str] = {}
+    size = 0
     for key, text in value:
         if type(text) is not str:
             raise SafetensorsError(
@@ -86,7 +93,15 @@ def _metadata(value: object) -> dict[str, str]:
                 found=_kind(text),
                 hint="no tensor may be named `__metadata__`" if key in _MEMBERS else None,
             )
+        size += len(key.encode()) + len(text.encode())
         result[key] = text
+    if size > MAX_HEADER_METADATA_BYTES:
+        raise SafetensorsError(
+            "header-metadata",
+            "`__metadata__` is too large",
+            expected=f"at most {plural(MAX_HEADER_METADATA_BYTES, 'byte')} of keys and values",
+            found=plural(size, "byte"),
+        )
     if len(result) != len(value):
         _refuse_duplicate(value, "`__metadata__`")
     return result
@@ -211,9 +226,12 @@ def _kind(value: object) -> str:
 
 
 def _short(value: object) -> str:
-    """A number of up to a thousand digits, cut to what helps."""
+    """A number, cut to what helps. The reader has clipped what is much too long."""
     digits = str(value)
-    return digits if len(digits) <= 24 else f"{digits[:20]}… ({len(digits)} digits)"
+    if len(digits) <= 24:
+        return digits
+    more = " or more" if len(digits) >= MAX_HEADER_INT_DIGITS else ""
+    return f"{digits[:20]}… ({min(len(digits), MAX_HEADER_INT_DIGITS)}{more} digits)"
 
 
 def _range(begin: int, end: int) -> str:

@@ -11,14 +11,22 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 from r1prov.errors import CommitProofError, NameRuleError, OpenPgpError
 from r1prov.formats.names import check_path
 from r1prov.hashing.digest import git_blob_id
+from r1prov.limits import MAX_MANIFEST_BYTES
+from r1prov.manifest.hub_commit import parse_hub_commit_json
+from r1prov.manifest.shelf import load_manifest
+from r1prov.trust.directories import read_file
 from r1prov.trust.openpgp import verify_detached_text_signature
+from r1prov.trust.shipped import shipped_dir
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from r1prov.manifest.hub_commit import HubCommit, TreeEntry
     from r1prov.trust.openpgp import OpenPgpKey
 
@@ -98,24 +106,76 @@ def lfs_pointer(size: int, sha256: str) -> bytes:
     ).encode()
 
 
-def conflicts_with(known: HubCommit, given: HubCommit) -> list[str]:
-    """What `given` states otherwise than `known`, of what no Git object binds.
+@cache
+def known_commits() -> tuple[HubCommit, ...]:
+    """The Hub commits that travel with r1prov: in its manifests, and by themselves.
 
-    The repository of the same commit, and size and SHA-256 of files that are not under Git LFS.
-    Those are facts about a Git blob, so they are held against each other whatever the commits.
+    `manifests/hub-commits/` holds those that no manifest carries. They vouch for what Git does not
+    bind, and their files rest on the installation, as every shipped file does.
+
+    Raises:
+        R1ProvError: The installation is damaged.
     """
-    conflicts = []
-    if known.commit == given.commit and known.repo != given.repo:
-        conflicts.append(f"hub_repo: {given.repo}, where a known manifest says {known.repo}")
+    carried = (
+        load_manifest(path).manifest.hub_commit
+        for path in sorted(shipped_dir("manifests").glob("*.toml"))
+        # Most carry none, and to parse them all takes much longer than to search them.
+        if b"[provenance.hub_commit]" in read_file(path, MAX_MANIFEST_BYTES)
+    )
+    alone = (
+        parse_hub_commit_json(read_file(path, MAX_MANIFEST_BYTES), subject=path.name)
+        for path in sorted(shipped_dir("manifests/hub-commits").glob("*.json"))
+    )
+    return (*(commit for commit in carried if commit is not None), *alone)
+
+
+def conflicts_with(known: HubCommit, given: HubCommit) -> list[str]:
+    """What `given` states otherwise than `known`, one line each.
+
+    Of the same commit nothing may differ: what Git binds could by a collision of SHA-1, and what it
+    does not bind (the repository, size and SHA-256 of files outside Git LFS) may not be left out
+    either. Of another commit, size and SHA-256 of the same blob, where both state them.
+
+    Args:
+        known: A commit that is taken to be right.
+        given: A commit whose proof holds.
+    """
+    if known.commit == given.commit:
+        return list(_differences(known, given))
     facts = {entry.git_sha1: _blob_facts(entry) for entry in known.entries}
+    conflicts = []
     for entry in given.entries:
         stated, known_facts = _blob_facts(entry), facts.get(entry.git_sha1, (None, None))
         for name, one, other in zip(("size", "sha256"), stated, known_facts, strict=True):
             if None not in (one, other) and one != other:
                 conflicts.append(
-                    f"{name} of {entry.name}: {one}, where a known manifest says {other}"
+                    f"{name} of {entry.name}: {one}, where a known commit says {other}"
                 )
     return conflicts
+
+
+def _differences(known: HubCommit, given: HubCommit) -> Iterator[str]:
+    """What two statements of one commit differ in."""
+    if known.repo != given.repo:
+        yield f"hub_repo: {given.repo}, where the known commit says {known.repo}"
+    for name in ("tree", "parents", "author", "committer", "message", "signature"):
+        if getattr(known, name) != getattr(given, name):
+            yield f"{name}: not that of the known commit"
+    if [entry.name for entry in known.entries] != [entry.name for entry in given.entries]:
+        yield "entries: not those of the known commit"
+        return
+    for right, entry in zip(known.entries, given.entries, strict=True):
+        for name in ("mode", "git_sha1", "lfs", "size", "sha256"):
+            one, other = getattr(entry, name), getattr(right, name)
+            if one != other:
+                yield (
+                    f"{name} of {entry.name}: {_shown(one)}, where the known commit says "
+                    f"{_shown(other)}"
+                )
+
+
+def _shown(value: object) -> str:
+    return "nothing" if value is None else str(value)
 
 
 def _blob_facts(entry: TreeEntry) -> tuple[int | None, str | None]:

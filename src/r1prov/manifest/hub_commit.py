@@ -13,7 +13,6 @@ from r1prov.limits import MAX_INT63, MAX_MANIFEST_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-DIRECTORY_MODE = "040000"
 _GIT_ID = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # `org/name`, for datasets and the like with a prefix, for the oldest models without the `org/`.
