@@ -118,7 +118,7 @@ _TABLE: tuple[tuple[str, str, str, Severity, str], ...] = (
         "Readers keep different ones of the two: the same file then is two models. " + _SPEC,
     ),
     ("109", "header-unknown-field", "A tensor entry has an unknown member", _E, _SPEC),
-    ("110", "header-metadata", "`__metadata__` is not an object of strings", _E, _SPEC),
+    ("110", "header-metadata", "`__metadata__` is no small object of strings", _E, _SPEC),
     ("111", "tensor-entry", "A tensor entry is malformed", _E, _SPEC),
     ("112", "tensor-name", "A tensor name is unsafe", _E, "No model of the field uses such names."),
     ("113", "tensor-name-twins", "Tensor names differ only in case", _W, "Legal, and confusing."),
