@@ -229,13 +229,22 @@ def _tree(trees: dict[str, Tree], path: str) -> Tree:
     return trees[path]
 
 
+def _item(path: str, file: File) -> dict[str, object]:
+    item: dict[str, object] = {"type": "file", "path": path, "size": file.size, "oid": file.oid}
+    if file.sha256:
+        item["lfs"] = {"oid": file.sha256, "size": file.size, "pointerSize": 135}
+    return item
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _pointer(size: int, sha256: str) -> bytes:
-    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
+    return (
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
+    )
 
 
 class _Server(ThreadingHTTPServer):
@@ -326,8 +335,9 @@ class _Handler(BaseHTTPRequestHandler):
         served, rest = found
         what, _, revision = rest.partition("/")
         if what == "tree":
-            revision = revision.partition("?")[0]
-        if what not in ("", "revision", "tree", "refs"):
+            # olah asks with a slash at the end.
+            revision = revision.removesuffix("/")
+        if what not in ("", "revision", "tree", "refs", "paths-info"):
             self._refuse(404, "", "no such route")
             return
         if what == "refs":
@@ -342,6 +352,16 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if what == "tree":
             self._tree(served, query, fault)
+            return
+        if what == "paths-info":
+            raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if raw.startswith(b"{"):
+                wanted = json.loads(raw)["paths"]
+            else:
+                wanted = parse_qs(raw.decode())["paths"]
+            wanted = [wanted] if isinstance(wanted, str) else wanted
+            items = [_item(p, served.files[p]) for p in wanted if p in served.files]
+            self._json(items, {}, fault)
             return
         siblings = [{"rfilename": name} for name in served.files]
         name = served.hub_name or served.name
@@ -359,12 +379,7 @@ class _Handler(BaseHTTPRequestHandler):
                     directories.add(path[:end])
                     oid = hashlib.sha1(path[:end].encode()).hexdigest()
                     items.append({"type": "directory", "path": path[:end], "oid": oid, "size": 0})
-            item: dict[str, object] = {
-                "type": "file", "path": path, "size": file.size, "oid": file.oid}  # fmt: skip
-            if file.sha256:
-                item["lfs"] = {"oid": file.sha256, "size": file.size, "pointerSize": 135}
-                item["xetHash"] = hashlib.sha256(path.encode()).hexdigest()
-            items.append(item)
+            items.append(_item(path, file))
         begin = int(query.get("cursor", ["0"])[0])
         end = begin + self.hub.page_size
         headers = {}

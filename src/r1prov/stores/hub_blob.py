@@ -176,9 +176,13 @@ class HubBlob:
                         raise Transient(
                             f"the answer ended at byte {begin + len(data):,} of {end:,}"
                         )
-                    data.extend(part[: end - begin - len(data)])
-                if kind == "file":
-                    self._refuse_more(response)
+                    room = end - begin - len(data)
+                    # Of a whole file, not of a range that was ignored.
+                    if kind == "file" and len(part) > room:
+                        raise self._longer()
+                    data.extend(part[:room])
+                if kind == "file" and response.chunk():
+                    raise self._longer()
             return bytes(data)
 
         return self._client.run(once, self._entry.path)
@@ -206,7 +210,7 @@ class HubBlob:
             self._stream = self._open("stream", self._position, self.size)
         part = self._stream.chunk()
         if self._position + len(part) > self.size:
-            raise self._changed("the answer holds more bytes than were listed")
+            raise self._longer()
         if not part:
             self._drop_stream()
             if self._position < self.size:
@@ -278,9 +282,8 @@ class HubBlob:
         if validator and self._validators.setdefault(response.host, validator) != validator:
             raise self._changed("its ETag is another one than at the start")
 
-    def _refuse_more(self, response: HubResponse) -> None:
-        if response.status == 200 and response.chunk():
-            raise self._changed("the answer holds more bytes than were listed")
+    def _longer(self) -> ChangedWhileReading:
+        return self._changed("the answer holds more bytes than were listed")
 
     def _drop_stream(self) -> None:
         stream, self._stream = self._stream, None

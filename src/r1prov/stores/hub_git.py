@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from r1prov.errors import CommitUnavailable, R1ProvError
-from r1prov.limits import MAX_GIT_PACK_BYTES, MAX_GIT_SECONDS, MAX_STORE_DEPTH
+from r1prov.limits import MAX_GIT_PACK_BYTES, MAX_GIT_SECONDS, MAX_STORE_DEPTH, MAX_STORE_ENTRIES
 from r1prov.stores.git_pack import read_pack
 
 if TYPE_CHECKING:
@@ -48,15 +48,19 @@ class RawCommit:
 
     def walk(self) -> Iterator[tuple[str, str, str]]:
         """Path, mode (six digits) and id of every entry, but of directories whose tree is known."""
-        yield from self._below(self.tree, "")
-
-    def _below(self, tree: str, prefix: str) -> Iterator[tuple[str, str, str]]:
-        for mode, name, git_id in tree_entries(self.trees[tree]):
-            path = f"{prefix}{name}"
-            if mode == _DIRECTORY and git_id in self.trees:
-                yield from self._below(git_id, f"{path}/")
-            else:
-                yield path, mode, git_id
+        waiting = [(self.tree, "", 0)]
+        seen = 0
+        while waiting:
+            tree, prefix, depth = waiting.pop()
+            for mode, name, git_id in tree_entries(self.trees[tree]):
+                seen += 1
+                # The same tree may stand in a thousand places of another one that does so too.
+                if seen > MAX_STORE_ENTRIES or depth > MAX_STORE_DEPTH:
+                    raise CommitUnavailable("the commit has more files or directories than a model")
+                if mode == _DIRECTORY and git_id in self.trees:
+                    waiting.append((git_id, f"{prefix}{name}/", depth + 1))
+                else:
+                    yield prefix + name, mode, git_id
 
 
 def tree_entries(body: bytes) -> list[tuple[str, str, str]]:
@@ -106,21 +110,15 @@ def _select(objects: Mapping[str, tuple[str, bytes]], commit: str) -> RawCommit:
         raise CommitUnavailable("the commit names no tree")
     root = line[1].decode()
     trees: dict[str, bytes] = {}
-    waiting = [(root, 0)]
+    waiting = [root]
     while waiting:
-        tree, depth = waiting.pop()
+        tree = waiting.pop()
         kind, found = objects.get(tree, ("", b""))
-        if kind != "tree":
-            raise CommitUnavailable(f"the server's Git has not sent the tree {tree}")
-        if depth > MAX_STORE_DEPTH:
-            raise CommitUnavailable(f"directories nest more than {MAX_STORE_DEPTH} deep")
-        if tree not in trees:
+        if kind == "tree" and tree not in trees:
             trees[tree] = found
-            waiting += [
-                (git_id, depth + 1)
-                for mode, _, git_id in tree_entries(found)
-                if mode == _DIRECTORY and objects.get(git_id, ("", b""))[0] == "tree"
-            ]
+            waiting += [git_id for mode, _, git_id in tree_entries(found) if mode == _DIRECTORY]
+    if root not in trees:
+        raise CommitUnavailable("the server's Git has not sent the root tree of the commit")
     return RawCommit(commit, body, root, trees)
 
 
