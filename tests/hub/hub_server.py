@@ -16,11 +16,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from dulwich.object_format import DEFAULT_OBJECT_FORMAT
 from dulwich.objects import Blob, Commit, ObjectID, Tree
+from dulwich.pack import write_pack_objects
+from dulwich.refs import Ref
 from dulwich.repo import Repo
 
 LFS_SUFFIXES = (".safetensors", ".bin", ".gguf", ".onnx", ".jpg")
@@ -49,6 +53,7 @@ class Served:
     branches: dict[str, str]
     token: str | None = None
     hub_name: str | None = None
+    pack: bytes | None = None  # what Git sends, where the repository has no objects
 
 
 @dataclass
@@ -202,9 +207,32 @@ class Hub:
         commit.author_timezone = commit.commit_timezone = 0
         commit.message = b"Add files\n"
         repo.object_store.add_object(commit)
-        repo.refs[b"refs/heads/main"] = commit.id
+        repo.refs[Ref(b"refs/heads/main")] = commit.id
         repo.close()
         return self._serve(name, folder, commit.id, files, token)
+
+    def add_commit(self, value: dict[str, Any]) -> Served:
+        """Serve a commit of which only the commit object and the root tree are known.
+
+        Args:
+            value: A Hub commit as in `tests/vectors/hub-commits`.
+        """
+        tree, commit, files = Tree(), _commit_object(value), {}
+        for entry in value["entries"]:
+            name, git_id = entry["name"], ObjectID(entry["git_sha1"].encode())
+            tree.add(name.encode(), int(entry["mode"], 8), git_id)
+            size = entry.get("lfs_size", entry.get("size"))
+            if size is not None:
+                files[name] = File(Path(), size, entry["git_sha1"], entry.get("lfs_sha256"))
+        bare = self.root / f"{value['hub_repo']}.git"
+        bare.mkdir(parents=True)
+        Repo.init_bare(str(bare)).close()
+        stream = BytesIO()
+        objects = [(commit, None), (tree, None)]
+        write_pack_objects(stream, objects, object_format=DEFAULT_OBJECT_FORMAT)
+        served = self._serve(value["hub_repo"], bare, commit.id, files, None)
+        served.pack = stream.getvalue()
+        return served
 
     def _serve(
         self, name: str, folder: Path, commit: ObjectID, files: dict[str, File], token: str | None
@@ -236,15 +264,36 @@ def _item(path: str, file: File) -> dict[str, object]:
     return item
 
 
+def _commit_object(value: dict[str, Any]) -> Commit:
+    lines = [f"tree {value['tree']}", *(f"parent {one}" for one in value["parents"])]
+    lines += [f"author {value['author']}", f"committer {value['committer']}"]
+    if value["signature"]:
+        lines.append("gpgsig " + value["signature"].replace("\n", "\n "))
+    return Commit.from_string(("\n".join(lines) + "\n\n" + value["message"]).encode())
+
+
+def packet(data: bytes) -> bytes:
+    """A line of Git's protocol (gitprotocol-common, "pkt-line Format")."""
+    return b"%04x" % (len(data) + 4) + data
+
+
+def fetch_answer(commit: str, pack: bytes) -> bytes:
+    """The answer to `fetch` with `deepen 1` (gitprotocol-v2)."""
+    parts = [packet(b"shallow-info\n"), packet(b"shallow %s" % commit.encode()), b"0001"]
+    parts.append(packet(b"packfile\n"))
+    step = 60_000
+    parts += [packet(b"\1" + pack[at : at + step]) for at in range(0, len(pack), step)]
+    return b"".join([*parts, b"0000"])
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _pointer(size: int, sha256: str) -> bytes:
-    return (
-        f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
-    )
+    text = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
+    return text.encode()
 
 
 class _Server(ThreadingHTTPServer):
@@ -301,7 +350,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._resolve(path, fault)
 
-    do_POST = do_GET
+    def do_POST(self) -> None:
+        self.do_GET()
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         headers = {"X-Error-Code": code, "X-Error-Message": message}
@@ -490,6 +540,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         served, rest = found
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if served.pack is not None and b"command=fetch" in body:
+            kind = "application/x-git-upload-pack-result"
+            answer = fetch_answer(served.commit, served.pack)
+            self._answer(200, answer, {"Content-Type": kind}, fault)
+            return
         environment = {
             "GIT_PROJECT_ROOT": str(self.hub.root),
             "GIT_HTTP_EXPORT_ALL": "1",

@@ -141,14 +141,16 @@ def _fetch_pack(store: HubStore) -> bytes:
         pack.extend(data)
         return len(data)
 
+    bounded: _Bounded | None = None
     try:
         manager = default_urllib3_manager(
             None, base_url=base, timeout=store.client.patience.silence
         )
+        bounded = _Bounded(manager, store.traffic)
         bearer = store.client.bearer
         client = Urllib3HttpGitClient(
             base,
-            pool_manager=_Bounded(manager, store.traffic),  # type: ignore[arg-type]
+            pool_manager=bounded,  # type: ignore[arg-type]
             username="r1prov" if bearer else None,
             password=bearer,
             thin_packs=False,
@@ -167,6 +169,9 @@ def _fetch_pack(store: HubStore) -> bytes:
         raise
     except Exception as error:  # noqa: BLE001 - dulwich and urllib3 raise of every kind
         raise _unavailable(error, store) from None
+    finally:
+        if bounded is not None:
+            bounded.close()
     return bytes(pack)
 
 
@@ -195,18 +200,25 @@ class _Bounded:
         self._traffic = traffic
         self._deadline = time.monotonic() + MAX_GIT_SECONDS
         self._left = MAX_GIT_PACK_BYTES + _BEYOND_PACK
+        self._answers: list[Any] = []
         self.headers: dict[str, str] = dict(manager.headers)
 
     def request(self, method: str, url: str, **options: Any) -> _BoundedResponse:  # noqa: ANN401
         self._traffic.count_request("git")
         # No redirect: the credentials are for this host, and so is the answer.
         response = self._manager.request(method, url, redirect=False, retries=False, **options)
+        self._answers.append(response)
         kind = str(response.headers.get("Content-Type", ""))
         if "/info/refs" in url and response.status == 200 and kind != _ADVERTISEMENT:
             # Of anything else dulwich would take loose objects, one request each.
-            response.close()
             raise CommitUnavailable("the server does not speak Git's smart HTTP")
         return _BoundedResponse(response, self._spend)
+
+    def close(self) -> None:
+        """Close every connection; dulwich leaves those of refused requests open."""
+        for response in self._answers:
+            response.close()
+        self._manager.clear()
 
     def _spend(self, count: int) -> None:
         self._traffic.count_bytes("git", count)
