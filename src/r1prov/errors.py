@@ -15,7 +15,7 @@ R1ProvError                 exit
 │   ├─ BundleError            4
 │   └─ CommitProofError       4   (OpenPgpError below it)
 └─ StoreError                 4   a store or one of its blobs could not be read
-    ├─ NotFound  Unreadable
+    ├─ NotFound  Unreadable  CommitUnavailable
     └─ ChangedWhileReading
 
 A command that is interrupted exits 130, and one that meets a bug 70 (`cli/app.py`).
@@ -145,3 +145,7 @@ class Unreadable(StoreError):
 
 class ChangedWhileReading(StoreError):
     """A blob changed while it was read, so no digest of it means anything."""
+
+
+class CommitUnavailable(StoreError):
+    """The Git objects of a commit cannot be fetched; a manifest without a proof is still right."""

@@ -56,3 +56,33 @@ HASH_BUFFER_BYTES: Final = 1024 * 1024
 MAX_HASH_WORKERS: Final = 32
 # Files up to this size also get a Git blob id, so that small files bind to a Hub commit.
 MAX_GIT_BLOB_BYTES: Final = 64 * 1024 * 1024
+
+# What a Hub sends: a page of a listing has 1,000 entries of about 400 bytes; 32 MiB is 80 times it.
+MAX_HUB_RESPONSE_BYTES: Final = 32 * 1024 * 1024
+# Pages of a listing: MAX_STORE_ENTRIES at 1,000 a page, twice over.
+MAX_HUB_PAGES: Final = 200
+MAX_HUB_REDIRECTS: Final = 5
+# First range of a remote file. R1's longest header has 76 kB; the reader of headers asks for this
+# much at once, so that a header costs one request.
+REMOTE_FIRST_RANGE_BYTES: Final = 128 * 1024
+# Further ranges of one file grow to this while they are read one after another.
+REMOTE_MAX_RANGE_BYTES: Final = 4 * 1024 * 1024
+# Remote files up to this size are fetched whole: R1's index has 8.9 MB, its tokenizer 7.8 MB.
+REMOTE_WHOLE_FILE_BYTES: Final = 16 * 1024 * 1024
+# Of those, and of first ranges, this much is kept: R1's 163 first ranges and small files are 38 MB.
+REMOTE_KEPT_BYTES: Final = 64 * 1024 * 1024
+# A header costs a round trip and no computing: more threads than cores, few enough for any server.
+REMOTE_HEADER_WORKERS: Final = 8
+# Commit and trees of R1 are 20 kB. A server that cannot leave out blobs sends the small files too
+# (R1: 17 MB), never the weights: those are under Git LFS.
+MAX_GIT_PACK_BYTES: Final = 64 * 1024 * 1024
+# What a pack inflates to, and one object of it; a pack of zeros inflates a thousandfold.
+MAX_GIT_INFLATED_BYTES: Final = 256 * 1024 * 1024
+MAX_GIT_TREE_BYTES: Final = 16 * 1024 * 1024
+MAX_GIT_OBJECTS: Final = 200_000
+# `git pack-objects --depth` takes at most 4,095 and writes 50.
+MAX_GIT_DELTA_CHAIN: Final = 4_095
+# Seconds for one commit over Git: the answer is small, or it is not wanted.
+MAX_GIT_SECONDS: Final = 120.0
+# Files of `huggingface_hub` beside a download: three lines, and a listing as above.
+MAX_DOWNLOAD_METADATA_BYTES: Final = 4 * 1024

@@ -32,6 +32,9 @@ class Entry:
         other_device: Whether it lies on another device than the store (a mount inside the model).
         fence: State of a file when it was listed, so that a later look can tell whether what was
             read in between is what is there now.
+        stated_sha256: The SHA-256 that the store says the file has; nothing was hashed.
+        stated_git_blob: The Git blob id of the content, as the store says it; nothing was hashed.
+            None for a file under Git LFS, whose Git blob is a pointer.
     """
 
     path: str
@@ -40,6 +43,8 @@ class Entry:
     detail: str = ""
     other_device: bool = False
     fence: Fence | None = field(default=None, compare=False)
+    stated_sha256: str | None = None
+    stated_git_blob: str | None = None
 
 
 class Store(Protocol):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from r1prov.errors import FormatError, SafetensorsError, StoreError
 from r1prov.formats.safetensors import Header, read_header
@@ -18,35 +20,70 @@ def safetensors_paths(paths: Iterable[str]) -> list[str]:
 
 
 def read_headers(
-    store: Store, paths: Iterable[str]
+    store: Store, paths: Iterable[str], *, workers: int | None = None
 ) -> tuple[dict[str, Header], dict[str, FormatError | StoreError]]:
     """Read headers; one that is malformed or cannot be read does not hide the others.
 
     Args:
         store: Where the files are.
         paths: Which of them to read.
+        workers: How many to read at once; by default what the store's `header_workers` says, and
+            one for a store without.
 
     Returns:
-        The header, or the error, of each path.
+        The header, or the error, of each path, in the order of the paths.
     """
+    if workers is None:
+        workers = getattr(store, "header_workers", 1)
     headers: dict[str, Header] = {}
     errors: dict[str, FormatError | StoreError] = {}
     tensors = 0
-    for path in paths:
-        try:
-            with store.open(path) as blob:
-                header = read_header(blob.read_at, blob.size, file=path)
-            tensors += len(header.tensors)
-            # Counted on after the cap is passed, so that what follows is not kept either.
-            if tensors > MAX_TENSORS_PER_MODEL:
-                raise SafetensorsError(
-                    "too-many-tensors",
-                    "the files up to this one have more tensors than any model",
-                    subject=path,
-                    expected=f"at most {MAX_TENSORS_PER_MODEL:,}",
-                    found=f"{tensors:,}",
-                )
-            headers[path] = header
-        except (FormatError, StoreError) as error:
-            errors[path] = error
+    for path, outcome in _each(store, paths, workers):
+        if not isinstance(outcome, Header):
+            errors[path] = outcome
+            continue
+        tensors += len(outcome.tensors)
+        # Counted on after the cap is passed, so that what follows is not kept either.
+        if tensors > MAX_TENSORS_PER_MODEL:
+            errors[path] = SafetensorsError(
+                "too-many-tensors",
+                "the files up to this one have more tensors than any model",
+                subject=path,
+                expected=f"at most {MAX_TENSORS_PER_MODEL:,}",
+                found=f"{tensors:,}",
+            )
+            continue
+        headers[path] = outcome
     return headers, errors
+
+
+def _each(
+    store: Store, paths: Iterable[str], workers: int
+) -> Iterator[tuple[str, Header | FormatError | StoreError]]:
+    """Path and outcome in the order of the paths; no more than a few are held."""
+    if workers <= 1:
+        for path in paths:
+            yield path, _read(store, path)
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="r1prov-header")
+    running: deque[tuple[str, Future[Header | FormatError | StoreError]]] = deque()
+    try:
+        for path in paths:
+            running.append((path, pool.submit(_read, store, path)))
+            # Twice as many as run: one slow file at the front keeps nobody idle.
+            if len(running) >= 2 * workers:
+                first, future = running.popleft()
+                yield first, future.result()
+        for first, future in running:
+            yield first, future.result()
+    finally:
+        # Not waited for: after Ctrl-C a request may still run into its time-out.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _read(store: Store, path: str) -> Header | FormatError | StoreError:
+    try:
+        with store.open(path) as blob:
+            return read_header(blob.read_at, blob.size, file=path)
+    except (FormatError, StoreError) as error:
+        return error
