@@ -156,10 +156,12 @@ class DigestCache:
     def _stop(self, error: Unusable) -> None:
         """Go on without the cache, for the rest of this run."""
         assert self._file is not None  # noqa: S101 - for the type checker; only an open one fails
-        if isinstance(error, Damaged):
+        try:
+            if not isinstance(error, Damaged):
+                raise error
             self._note(self._file.set_aside(error))
-        else:
-            self._note(f"the digest cache is not used: {error}")
+        except Unusable as reason:
+            self._note(f"the digest cache is not used: {reason}")
         self._file.close()
         self._file = None
 

@@ -76,9 +76,10 @@ class CacheFile:
             except Damaged as error:
                 self.notes.append(self.set_aside(error))
                 self._open_database()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self.close()
-            raise Unusable(f"{self.path}: {error.strerror or error}") from None
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            raise Unusable(f"{self.path}: {reason}") from None
         except BaseException:
             self.close()
             raise
@@ -100,6 +101,9 @@ class CacheFile:
         import fcntl
 
         kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+        if alone:
+            # Two that hold it shared and wait for each other would wait for ever.
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -120,9 +124,12 @@ class CacheFile:
             self._acquire(alone=False)
         database = self._connect(self.path)
         self._database = database
-        identity = self.run("PRAGMA application_id")
+        try:
+            identity = self.run("PRAGMA application_id")
+        except Damaged as error:
+            raise self._not_ours(str(error)) from None
         if identity != (APPLICATION_ID,):
-            raise Unusable(f"{self.path} is no digest cache, so it is left alone")
+            raise self._not_ours("a database of another program")
         version = self.run("PRAGMA user_version")
         if version != (SCHEMA_VERSION,):
             raise Unusable(f"{self.path} is of another version of r1prov; delete it to start anew")
@@ -200,15 +207,24 @@ class CacheFile:
         if code in _PASSING:
             return Unusable(f"{self.path}: {error}")
         if code == 26:  # NOTADB
-            # Perhaps a file that was named by mistake, so it is not moved.
-            return Unusable(f"{self.path} is no digest cache ({error}), so it is left alone")
+            return self._not_ours(str(error))
         return Damaged(str(error))
 
+    def _not_ours(self, reason: str) -> Unusable:
+        # Perhaps a file that was named by mistake, so it is not moved.
+        return Unusable(
+            f"{self.path} is no digest cache ({reason}) or damaged at its start, so it is left "
+            "alone; if it is yours, delete it to start anew"
+        )
+
     def set_aside(self, error: Damaged) -> str:
-        """Move a damaged database away, unless another process has it open.
+        """Move a damaged database away.
 
         Returns:
             What was done, for people.
+
+        Raises:
+            Unusable: Another process has it open, or it cannot be moved.
         """
         self._disconnect()
         damaged = self._beside(".damaged")
@@ -220,7 +236,7 @@ class CacheFile:
                     os.unlink(self._beside(end))
             self._acquire(alone=False)
         except (OSError, Unusable):
-            return f"the digest cache is damaged ({error}) and not used; delete {self.path}"
+            raise Unusable(f"{self.path} is damaged ({error}); delete it") from None
         return f"the digest cache was damaged ({error}); it is now {damaged} and a new one is made"
 
     def close(self) -> None:
