@@ -25,7 +25,7 @@ MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
 MAX_CONFIG_FILES: Final = 64
 # Our own inputs: manifests, trust files, bundles, key files, digest lists.
 MAX_MANIFEST_BYTES: Final = 16 * 1024 * 1024
-# A line for each tensor: R1's 91,991 take 13 MB, `MAX_TENSORS_PER_MODEL` of such names 90 MB.
+# A line for each tensor: R1's 91,991 take 12 MB, `MAX_TENSORS_PER_MODEL` of such names 90 MB.
 MAX_TENSOR_DIGESTS_BYTES: Final = 128 * 1024 * 1024
 MAX_TRUST_FILE_BYTES: Final = 1024 * 1024
 MAX_BUNDLE_BYTES: Final = 1024 * 1024

@@ -280,17 +280,33 @@ def test_a_flipped_bit_of_a_row_is_noticed_and_the_row_goes(path):
 
 
 def test_a_row_under_the_key_of_another_file_is_noticed(path):
-    fill(path, 2)
+    # Two files of one size that were written in one moment: their states are the same.
+    other = fence(0)._replace(inode=1)
+    with DigestCache(path) as cache:
+        cache.put(digest(0), read_at_ns=READ)
+        cache.put(BlobDigest("y", 5, "ab" * 32, None, other), read_at_ns=READ)
     with sqlite3.connect(path) as database:
-        query = "SELECT sha256, git_blob, checksum FROM digests ORDER BY key LIMIT 1 OFFSET 1"
-        values = database.execute(query).fetchone()
-        change = "UPDATE digests SET sha256 = ?, git_blob = ?, checksum = ?"
-        database.execute(change, values)
+        keys = [key for (key,) in database.execute("SELECT key FROM digests ORDER BY key")]
+        database.execute("DELETE FROM digests WHERE key = ?", (keys[1],))
+        database.execute("UPDATE digests SET key = ?", (keys[1],))
     database.close()
     with DigestCache(path) as cache:
         assert cache.get(fence(0)) is None
-        assert cache.get(fence(1)) is not None  # its own
         assert len(cache.notes) == 1
+
+
+def test_damage_that_shows_in_the_middle_of_a_run_ends_the_use_of_the_cache(path):
+    fill(path, 3000)
+    raw = bytearray(path.read_bytes())
+    raw[8192:] = bytes(len(raw) - 8192)  # behind the pages that opening looks at
+    path.write_bytes(raw)
+    with DigestCache(path) as cache:
+        assert cache.notes == []
+        assert [cache.get(fence(number)) for number in range(3000)] == [None] * 3000
+        assert not cache.put(digest(1), read_at_ns=READ)
+        (note,) = cache.notes
+        assert f"it is now {path}.damaged" in note
+    fill(path, 10)
 
 
 @pytest.mark.parametrize("seed", range(150))

@@ -206,8 +206,6 @@ class CacheFile:
         code = getattr(error, "sqlite_errorcode", 11) & 0xFF
         if code in _PASSING:
             return Unusable(f"{self.path}: {error}")
-        if code == 26:  # NOTADB
-            return self._not_ours(str(error))
         return Damaged(str(error))
 
     def _not_ours(self, reason: str) -> Unusable:

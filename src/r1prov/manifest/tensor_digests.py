@@ -107,11 +107,13 @@ def parse_tensor_digests(raw: bytes, *, subject: str) -> tuple[TensorDigest, ...
     if not lines or lines.pop() != "":
         raise _Fault("a line break at the end of the file", "none").at(count + 1, subject)
     tensors = []
+    # R1's 91,991 tensors are of 25 kinds, so each kind is looked at once.
+    shapes: dict[tuple[str, str], tuple[int, ...]] = {}
     previous = ""
     number = 1
     try:
         for number, line in enumerate(lines, 2):  # noqa: B007 - the handler names the line
-            tensor = _parse_line(line)
+            tensor = _parse_line(line, shapes)
             if tensor.name <= previous:
                 _refuse_order(tensor.name, previous)
             previous = tensor.name
@@ -137,7 +139,7 @@ class _Fault(Exception):
         )
 
 
-def _parse_line(line: str) -> TensorDigest:
+def _parse_line(line: str, shapes: dict[tuple[str, str], tuple[int, ...]]) -> TensorDigest:
     if len(line) > _MAX_LINE:
         raise _Fault(f"at most {_MAX_LINE:,} characters", f"{len(line):,}")
     fields = line.split("\t")
@@ -147,13 +149,20 @@ def _parse_line(line: str) -> TensorDigest:
     fault = tensor_name_fault(name)
     if fault is not None:
         raise _Fault("a tensor name", f"{quoted(name, limit=80)}, which {fault}")
+    shape = shapes.get((dtype, digits))
+    if shape is None:
+        shape = shapes[dtype, digits] = _parse_shape(dtype, digits)
+    if _SHA256.fullmatch(sha256) is None:
+        raise _Fault("64 hex digits, lower case", quoted(sha256, limit=80))
+    return TensorDigest(name, dtype, shape, sha256)
+
+
+def _parse_shape(dtype: str, digits: str) -> tuple[int, ...]:
     bits = DTYPE_BITS.get(dtype)
     if bits is None:
         raise _Fault("a dtype of safetensors", quoted(dtype, limit=40))
     if _SHAPE.fullmatch(digits) is None:
         raise _Fault("dimensions such as `2,3`", quoted(digits, limit=80))
-    if _SHA256.fullmatch(sha256) is None:
-        raise _Fault("64 hex digits, lower case", quoted(sha256, limit=80))
     shape = tuple(map(int, digits.split(","))) if digits else ()
     # The rules of safetensors headers: zero dimensions hide no overflow, and bytes are whole.
     widest = bits
@@ -163,7 +172,7 @@ def _parse_line(line: str) -> TensorDigest:
         raise _Fault("a shape below 2^63 bits", quoted(digits, limit=80))
     if widest % 8 and 0 not in shape:
         raise _Fault("a tensor of whole bytes", f"{widest:,} bits ({dtype})")
-    return TensorDigest(name, dtype, shape, sha256)
+    return shape
 
 
 def _refuse_order(name: str, previous: str) -> None:
