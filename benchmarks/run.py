@@ -59,6 +59,7 @@ def hashing(setting: Setting) -> None:
         start(),
         Command("bare two-thread hashlib loop", child("bare_loop", setting.model)),
         Command("r1prov hash_blobs, 2 workers", child("engine", setting.model)),
+        Command("the same, tensor digests too", child("extents", setting.model)),
     ]
     costs = by_turns(commands, setting.runs)
     report("1. Hashing: the engine against a bare loop", costs, commands[1].label)

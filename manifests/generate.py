@@ -25,9 +25,9 @@ from typing import Any
 
 from r1prov.family.skeleton import Layout, plan_layout
 from r1prov.manifest.architecture import describe_architecture
-from r1prov.manifest.build import role_of
 from r1prov.manifest.emit import emit_manifest
 from r1prov.manifest.hub_commit import HubCommit, parse_hub_commit_json
+from r1prov.manifest.roles import role_of
 from r1prov.manifest.schema import FileEntry, Manifest, Source, parse_manifest
 
 HERE = Path(__file__).resolve().parent

@@ -13,6 +13,7 @@ R1ProvError                 exit
 │   ├─ TrustFileError         4
 │   ├─ KeyFileError           4
 │   ├─ BundleError            4
+│   ├─ CacheError             4   a digest cache that others could write to
 │   └─ CommitProofError       4   (OpenPgpError below it)
 └─ StoreError                 4   a store or one of its blobs could not be read
     ├─ NotFound  Unreadable  CommitUnavailable
@@ -119,6 +120,10 @@ class KeyFileError(InputError):
 
 class BundleError(InputError):
     """A Sigstore bundle is malformed."""
+
+
+class CacheError(InputError):
+    """A digest cache that must not be used: others could write to it."""
 
 
 class CommitProofError(InputError):

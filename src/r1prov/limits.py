@@ -33,6 +33,8 @@ MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
 MAX_CONFIG_FILES: Final = 128
 # Our own inputs: manifests, trust files, bundles, key files, digest lists.
 MAX_MANIFEST_BYTES: Final = 16 * 1024 * 1024
+# A line for each tensor: R1's 91,991 take 12 MB, `MAX_TENSORS_PER_MODEL` of such names 90 MB.
+MAX_TENSOR_DIGESTS_BYTES: Final = 128 * 1024 * 1024
 MAX_TRUST_FILE_BYTES: Final = 1024 * 1024
 MAX_BUNDLE_BYTES: Final = 1024 * 1024
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
@@ -86,3 +88,7 @@ MAX_GIT_DELTA_CHAIN: Final = 4_095
 MAX_GIT_SECONDS: Final = 120.0
 # Files of `huggingface_hub` beside a download: three lines, and a listing as above.
 MAX_DOWNLOAD_METADATA_BYTES: Final = 4 * 1024
+# Rows of a digest cache, about 200 bytes each: six thousand models of R1's 163 files.
+MAX_CACHED_DIGESTS: Final = 1_000_000
+# Another process holds the cache for one statement at a time, far below a second.
+CACHE_LOCK_SECONDS: Final = 5

@@ -8,8 +8,9 @@ import pytest
 
 from r1prov.errors import ManifestError, SafetensorsError
 from r1prov.family.skeleton import write_skeleton
-from r1prov.manifest.build import build_manifest, role_of
+from r1prov.manifest.build import build_manifest
 from r1prov.manifest.leftovers import is_tool_leftover
+from r1prov.manifest.roles import role_of
 from r1prov.manifest.schema import Role
 from r1prov.stores.headers import read_headers
 from r1prov.stores.local import LocalStore

@@ -117,20 +117,25 @@ class Inventory:
                 another inventory. No header reader lets such a name through.
         """
         if self._digest is None:  # 0.1 s for R1, and asked for by several checks
-            self._digest = self._compute_digest()
+            self._digest = inventory_digest((t.name, t.dtype, t.shape) for t in self.tensors)
         return self._digest
 
-    def _compute_digest(self) -> str:
-        # Sorted once more, because the order of duplicates depends on their files.
-        entries = sorted(
-            (tensor.name, f"\t{tensor.dtype}\t{','.join(map(str, tensor.shape))}\n")
-            for tensor in self.tensors
-        )
-        text = "".join(name + rest for name, rest in entries)
-        if text.count("\t") != 2 * len(entries) or text.count("\n") != len(entries):
-            raise FormatError("tensor-name", "a tensor name holds a tab or newline")
-        try:
-            data = (_DIGEST_HEADING + text).encode()
-        except UnicodeEncodeError:
-            raise FormatError("tensor-name", "a tensor name is not Unicode text") from None
-        return hashlib.sha256(data).hexdigest()
+
+def inventory_digest(tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> str:
+    """`Inventory.digest` of tensors of which only name, dtype and shape are known.
+
+    Raises:
+        FormatError: As `Inventory.digest` does.
+    """
+    # Sorted by the rest too, because the order of duplicates depends on their files.
+    entries = sorted(
+        (name, f"\t{dtype}\t{','.join(map(str, shape))}\n") for name, dtype, shape in tensors
+    )
+    text = "".join(name + rest for name, rest in entries)
+    if text.count("\t") != 2 * len(entries) or text.count("\n") != len(entries):
+        raise FormatError("tensor-name", "a tensor name holds a tab or newline")
+    try:
+        data = (_DIGEST_HEADING + text).encode()
+    except UnicodeEncodeError:
+        raise FormatError("tensor-name", "a tensor name is not Unicode text") from None
+    return hashlib.sha256(data).hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
@@ -70,6 +70,7 @@ class BlobDigest:
         sha256: SHA-256 in hex.
         git_blob: Git blob id (SHA-1) in hex, if it was asked for.
         fence: State of the blob before and after it was read; the same, or there is no digest.
+        extents: SHA-256 in hex of each extent that was asked for, by name.
     """
 
     path: str
@@ -77,6 +78,7 @@ class BlobDigest:
     sha256: str
     git_blob: str | None
     fence: Fence
+    extents: dict[str, str] = field(default_factory=dict)
 
 
 def git_blob_header(size: int) -> bytes:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from r1prov.errors import ChangedWhileReading, StoreError, Unreadable
 from r1prov.hashing.digest import BlobDigest, Readable, git_blob_header, tree_digest
+from r1prov.hashing.extents import Extent, ExtentHasher
 from r1prov.limits import HASH_BUFFER_BYTES, MAX_HASH_WORKERS
 
 __all__ = ["HashJob", "HashResult", "default_workers", "hash_blobs", "tree_digest"]
@@ -32,11 +33,13 @@ class HashJob:
         path: The blob's path in its store.
         size: Bytes that the store's listing says it has; another number is an error.
         git_blob: Whether to compute the Git blob id in the same pass.
+        extents: Ranges to hash in the same pass, which doubles the work.
     """
 
     path: str
     size: int
     git_blob: bool = False
+    extents: tuple[Extent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ def hash_blobs(
     *,
     workers: int | None = None,
     on_bytes: Callable[[int], None] | None = None,
+    on_digest: Callable[[BlobDigest], None] | None = None,
 ) -> HashResult:
     """Hash blobs, the largest first, with one thread a core.
 
@@ -85,6 +89,7 @@ def hash_blobs(
         workers: Number of threads; by default what `default_workers` says.
         on_bytes: Called in the calling thread, about ten times a second, with the number of bytes
             read since the last call. The numbers add up to all bytes that were read.
+        on_digest: Called in the calling thread with each digest as soon as it is known.
 
     Returns:
         A digest or an error for every job.
@@ -106,6 +111,8 @@ def hash_blobs(
                 if outcome.bug is not None:
                     raise outcome.bug
                 found[outcome.path] = outcome
+                if on_digest is not None and outcome.digest is not None:
+                    on_digest(outcome.digest)
             now = time.monotonic()
             if on_bytes is not None and now - told_at >= _PROGRESS_SECONDS:
                 total = pool.bytes_read()
@@ -199,6 +206,7 @@ class _Pool:
                 sha1 = None
                 if job.git_blob:
                     sha1 = hashlib.sha1(git_blob_header(job.size), usedforsecurity=False)
+                parts = ExtentHasher(job.extents, job.size) if job.extents else None
                 # One byte more than there should be, to see a blob that grows.
                 while covered <= job.size:
                     if self._cancel.is_set():
@@ -211,6 +219,8 @@ class _Pool:
                     sha256.update(chunk)
                     if sha1 is not None:
                         sha1.update(chunk)
+                    if parts is not None:
+                        parts.update(chunk)
                     covered += got
                     self._counts[slot] += got
                 after = blob.fence()
@@ -220,7 +230,12 @@ class _Pool:
             raise _unreadable(job, covered, error) from error
         _refuse_changed(job, covered, before.changes(after))
         return BlobDigest(
-            job.path, job.size, sha256.hexdigest(), sha1.hexdigest() if sha1 else None, after
+            job.path,
+            job.size,
+            sha256.hexdigest(),
+            sha1.hexdigest() if sha1 else None,
+            after,
+            parts.digests() if parts is not None else {},
         )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
+from typing import Required, TypedDict, Unpack
 
 from r1prov.errors import (
     ChangedWhileReading,
@@ -20,84 +20,33 @@ from r1prov.formats.safetensors import Header
 from r1prov.formats.shard_index import SUFFIX as INDEX_SUFFIX
 from r1prov.formats.shard_index import compare_with_shards, parse_shard_index
 from r1prov.formats.strictjson import parse_json
-from r1prov.hashing.engine import HashJob, hash_blobs
+from r1prov.hashing.engine import HashJob, HashResult, hash_blobs
 from r1prov.limits import MAX_CONFIG_BYTES, MAX_SHARD_INDEX_BYTES
 from r1prov.manifest.architecture import describe_architecture
 from r1prov.manifest.emit import emit_manifest
 from r1prov.manifest.leftovers import TOOL_FOLDERS, is_tool_leftover
-from r1prov.manifest.schema import Architecture, FileEntry, Manifest, Role, Source, parse_manifest
+from r1prov.manifest.roles import role_of
+from r1prov.manifest.schema import (
+    Architecture,
+    FileEntry,
+    Manifest,
+    Source,
+    TensorSidecar,
+    parse_manifest,
+)
+from r1prov.manifest.tensor_digests import TensorDigest, check_tensor_digests, emit_tensor_digests
 from r1prov.stores.base import Entry, EntryKind, Store, read_small
-from r1prov.stores.headers import read_headers, safetensors_paths
+from r1prov.stores.headers import read_headers, safetensors_paths, tensor_extents
 from r1prov.text import quoted
 
 _CONFIG_NAME = "config.json"
 _HEAD_BYTES = 4096
 
-_WEIGHTS = frozenset(
-    ("safetensors", "gguf", "ggml", "bin", "pt", "pth", "ckpt", "h5", "msgpack", "onnx", "npz")
-)
-_CODE = frozenset(("py", "pyc", "pyd", "so", "dll", "dylib", "sh", "js", "ts", "ipynb", "cu", "c"))
-_DOCUMENTS = frozenset(
-    ("md", "txt", "rst", "pdf", "png", "jpg", "jpeg", "gif", "svg", "webp", "bib", "cff")
-)
-_CONFIGS = frozenset(("json", "jsonl", "yaml", "yml", "toml"))
-_DOCUMENT_NAMES = re.compile(r"(?:LICEN[CS]E|NOTICE|README|USE_POLICY|\.gitattributes)(?:[-_.].*)?")
-_TOKENIZERS = frozenset(
-    (
-        "added_tokens.json",
-        "chat_template.jinja",
-        "chat_template.json",
-        "merges.txt",
-        "special_tokens_map.json",
-        "tokenizer.json",
-        "tokenizer.model",
-        "tokenizer_config.json",
-        "vocab.json",
-        "vocab.txt",
-    )
-)
 
+class Identity(TypedDict, total=False):
+    """What the maker of a manifest says about the model; no file tells it.
 
-def role_of(path: str) -> Role:
-    """What a file is for, by its name alone; a name that says nothing is `other`."""
-    name = path.rpartition("/")[2]
-    suffix = name.rpartition(".")[2].casefold() if "." in name else ""
-    if name.casefold().endswith((INDEX_SUFFIX, ".bin.index.json")):
-        return Role.INDEX
-    if name in _TOKENIZERS or suffix in ("tiktoken", "spm"):
-        return Role.TOKENIZER
-    if suffix in _WEIGHTS:
-        return Role.WEIGHTS
-    if suffix in _CODE:
-        return Role.CODE
-    if suffix in _CONFIGS:
-        return Role.CONFIG
-    if suffix in _DOCUMENTS or _DOCUMENT_NAMES.fullmatch(name):
-        return Role.DOCUMENT
-    return Role.OTHER
-
-
-def build_manifest(
-    store: Store,
-    *,
-    name: str,
-    publisher: str,
-    variant: str,
-    source: str,
-    revision: str,
-    license: str,  # noqa: A002 - what the manifest calls it
-    base_model: str | None = None,
-    released: date | None = None,
-    workers: int | None = None,
-    progress: Callable[[int], Callable[[int], None]] | None = None,
-) -> Manifest:
-    """Hash every file of a model, read its headers, and state both.
-
-    Leftovers of download tools are left out. Everything else must be a readable regular file: a
-    manifest of half a model would be worse than none.
-
-    Args:
-        store: Where the model is.
+    Attributes:
         name: Name of the model.
         publisher: Who releases it.
         variant: `full`, `distill`, `base` or `other`.
@@ -106,24 +55,97 @@ def build_manifest(
         license: Its licence.
         base_model: What it was trained from.
         released: Day of the release.
+    """
+
+    name: Required[str]
+    publisher: Required[str]
+    variant: Required[str]
+    source: Required[str]
+    revision: Required[str]
+    license: Required[str]
+    base_model: str | None
+    released: date | None
+
+
+def build_manifest(
+    store: Store,
+    *,
+    workers: int | None = None,
+    progress: Callable[[int], Callable[[int], None]] | None = None,
+    **identity: Unpack[Identity],
+) -> Manifest:
+    """Hash every file of a model, read its headers, and state both.
+
+    Leftovers of download tools are left out. Everything else must be a readable regular file: a
+    manifest of half a model would be worse than none.
+
+    Args:
+        store: Where the model is.
         workers: Hashing threads.
         progress: Called with the number of bytes to hash; returns a callback for bytes done.
+        identity: What the manifest calls the model.
 
     Raises:
         ManifestError: A value or a file name that no manifest may carry.
         FormatError: A weight file or `config.json` is malformed.
         StoreError: A file cannot be read, or changed while it was read.
     """
-    sizes = _regular_files(store)
+    return _build(store, None, workers, progress, identity)[0]
+
+
+def build_manifest_with_tensors(
+    store: Store,
+    sidecar: str,
+    *,
+    workers: int | None = None,
+    progress: Callable[[int], Callable[[int], None]] | None = None,
+    **identity: Unpack[Identity],
+) -> tuple[Manifest, bytes]:
+    """`build_manifest` that also states a SHA-256 for each tensor, from the same pass.
+
+    Args:
+        store: Where the model is.
+        sidecar: File name that the manifest gives the sidecar, such as `NAME.tensors`.
+        workers: Hashing threads.
+        progress: Called with the number of bytes to hash; returns a callback for bytes done.
+        identity: What the manifest calls the model.
+
+    Returns:
+        The manifest, and the bytes of the sidecar that belongs beside it.
+
+    Raises:
+        ManifestError: As `build_manifest`; or the model has no tensor whose bytes are known.
+        FormatError: As `build_manifest`.
+        StoreError: As `build_manifest`.
+    """
+    manifest, raw = _build(store, sidecar, workers, progress, identity)
+    check_tensor_digests(manifest, raw, subject=sidecar)
+    return manifest, raw
+
+
+def _build(
+    store: Store,
+    sidecar: str | None,
+    workers: int | None,
+    progress: Callable[[int], Callable[[int], None]] | None,
+    identity: Identity,
+) -> tuple[Manifest, bytes]:
+    entries = _regular_files(store)
+    sizes = {path: entry.size for path, entry in entries.items()}
     headers, errors = read_headers(store, safetensors_paths(sizes))
     for error in errors.values():
         raise error
     _check_indexes(store, sizes, headers)
-    jobs = [HashJob(path, size) for path, size in sizes.items()]
+    jobs = []
+    for path, size in sizes.items():
+        wanted = sidecar is not None and path in headers
+        extents = tensor_extents(headers[path], size=size) if wanted else ()
+        jobs.append(HashJob(path, size, extents=extents))
     on_bytes = progress(sum(sizes.values())) if progress else None
     hashed = hash_blobs(store.open, jobs, workers=workers, on_bytes=on_bytes)
     for failure in hashed.errors.values():
         raise failure
+    _refuse_changed(entries, hashed)
     inventory = Inventory(tensor for header in headers.values() for tensor in header.tensors)
     if inventory.duplicates:
         first = inventory.duplicates[0]
@@ -131,23 +153,21 @@ def build_manifest(
             f"tensor {quoted(first.name)} stands in more than one file", subject=first.file
         )
     digests = {path: found.sha256 for path, found in hashed.digests.items()}
+    raw = b""
+    tensors = None
+    if sidecar is not None:
+        raw, tensors = _sidecar(sidecar, inventory, hashed, store)
     made = Manifest(
-        name=name,
-        publisher=publisher,
-        variant=variant,
-        base_model=base_model,
-        source=source,
-        revision=revision,
-        license=license,
-        released=released,
+        **identity,
         architecture=_architecture(store, inventory, digests.get(_CONFIG_NAME)),
         files=tuple(
             FileEntry(path, size, digests[path], role_of(path)) for path, size in sizes.items()
         ),
+        tensors=tensors,
         sources=(Source("every size and SHA-256", "r1prov manifest create", "computed-here"),),
     )
     # What cannot be read back must not be signed.
-    return parse_manifest(emit_manifest(made), subject=name)
+    return parse_manifest(emit_manifest(made), subject=made.name), raw
 
 
 def _check_indexes(store: Store, paths: Iterable[str], headers: Mapping[str, Header]) -> None:
@@ -173,8 +193,39 @@ def _check_indexes(store: Store, paths: Iterable[str], headers: Mapping[str, Hea
             )
 
 
-def _regular_files(store: Store) -> dict[str, int]:
-    sizes = {}
+def _refuse_changed(listed: dict[str, Entry], hashed: HashResult) -> None:
+    """Headers were read between the listing and the hashing: all three must be of one state."""
+    for path, entry in listed.items():
+        fence = hashed.digests[path].fence
+        if entry.fence is not None and entry.fence != fence:
+            raise ChangedWhileReading(
+                f"changed while the manifest was made: {entry.fence.changes(fence)}",
+                subject=path,
+                hint="stop whatever writes to the model and run again",
+            )
+
+
+def _sidecar(
+    path: str, inventory: Inventory, hashed: HashResult, store: Store
+) -> tuple[bytes, TensorSidecar]:
+    if not len(inventory):
+        raise ManifestError(
+            "has no safetensors file, so there is no tensor to state", subject=store.location
+        )
+    raw = emit_tensor_digests(
+        TensorDigest(
+            tensor.name,
+            tensor.dtype,
+            tensor.shape,
+            hashed.digests[tensor.file].extents[tensor.name],
+        )
+        for tensor in inventory
+    )
+    return raw, TensorSidecar(path, len(raw), hashlib.sha256(raw).hexdigest(), len(inventory))
+
+
+def _regular_files(store: Store) -> dict[str, Entry]:
+    entries = {}
     for entry in store.entries():
         if _is_leftover(store, entry):
             continue
@@ -190,10 +241,20 @@ def _regular_files(store: Store) -> dict[str, int]:
             raise ManifestError(
                 f"the name {quoted(entry.path)} is not UTF-8", subject=entry.path
             ) from None
-        sizes[entry.path] = entry.size
-    if not sizes:
+        entries[entry.path] = entry
+    if not entries:
         raise ManifestError("there is no file to state", subject=store.location)
-    return sizes
+    return entries
+
+
+def _is_leftover(store: Store, entry: Entry) -> bool:
+    """A tool's bookkeeping by name, and no program by its first bytes."""
+    if not is_tool_leftover(entry.path, entry.size):
+        return False
+    if entry.path.startswith(TOOL_FOLDERS) or entry.kind is not EntryKind.FILE:
+        return True
+    with store.open(entry.path) as blob:
+        return classify(entry.path, blob.read_at(0, min(_HEAD_BYTES, entry.size))) is None
 
 
 def _is_leftover(store: Store, entry: Entry) -> bool:

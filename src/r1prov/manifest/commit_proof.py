@@ -20,6 +20,7 @@ from r1prov.hashing.digest import git_blob_id
 from r1prov.limits import MAX_MANIFEST_BYTES
 from r1prov.manifest.hub_commit import parse_hub_commit_json
 from r1prov.manifest.shelf import load_manifest
+from r1prov.stores.hub_git import DIRECTORY_MODE
 from r1prov.trust.directories import read_file
 from r1prov.trust.openpgp import verify_detached_text_signature
 from r1prov.trust.shipped import shipped_dir
@@ -30,10 +31,9 @@ if TYPE_CHECKING:
     from r1prov.manifest.hub_commit import HubCommit, TreeEntry
     from r1prov.trust.openpgp import OpenPgpKey
 
-_DIRECTORY = "040000"
 _SUBMODULE = "160000"
 _FILE_MODES = frozenset({"100644", "100755"})
-_MODES = _FILE_MODES | {"120000", _DIRECTORY, _SUBMODULE}
+_MODES = _FILE_MODES | {"120000", DIRECTORY_MODE, _SUBMODULE}
 _GIT_ID = re.compile(r"[0-9a-f]{40}")
 # Id, size and SHA-256 of the empty file: the one content that everybody knows.
 _EMPTY_BLOB = (git_blob_id(b""), 0, hashlib.sha256(b"").hexdigest())
@@ -203,7 +203,7 @@ def _check_entries(entries: tuple[TreeEntry, ...]) -> None:
         if entry.lfs and entry.mode not in _FILE_MODES:
             raise CommitProofError(f"mode: {entry.name} is under LFS and not a file")
         stated = entry.sha256 is not None or entry.size is not None
-        if stated and entry.mode in (_DIRECTORY, _SUBMODULE):
+        if stated and entry.mode in (DIRECTORY_MODE, _SUBMODULE):
             raise CommitProofError(f"size: {entry.name} is not a file")
     keys = [_sort_key(entry) for entry in entries]
     if keys != sorted(keys) or len({entry.name for entry in entries}) != len(entries):
@@ -242,7 +242,7 @@ def _check_contents(entries: tuple[TreeEntry, ...]) -> None:
 
 def _sort_key(entry: TreeEntry) -> bytes:
     """Git sorts a directory as if its name ended in a slash."""
-    return entry.name.encode() + (b"/" if entry.mode == _DIRECTORY else b"")
+    return entry.name.encode() + (b"/" if entry.mode == DIRECTORY_MODE else b"")
 
 
 def _check_pointer(entry: TreeEntry) -> tuple[int, str]:

@@ -17,6 +17,7 @@ from r1prov.manifest.schema import (
     Architecture,
     FileEntry,
     Manifest,
+    TensorSidecar,
 )
 from r1prov.text import is_unsafe
 
@@ -53,6 +54,8 @@ def emit_manifest(manifest: Manifest) -> bytes:
         lines += _array("same_headers_as", map(_value, manifest.same_headers_as))
     if manifest.architecture is not None:
         lines += _architecture(manifest.architecture)
+    if manifest.tensors is not None:
+        lines += ["", "[tensors]", *_lines(_tensors(manifest.tensors))]
     for entry in manifest.files:
         lines += ["", "[[files]]", *_lines(_file(entry))]
     for source in manifest.sources:
@@ -71,6 +74,15 @@ def _file(entry: FileEntry) -> dict[str, object]:
         "size": entry.size,
         "sha256": entry.sha256,
         "role": entry.role.value,
+    }
+
+
+def _tensors(sidecar: TensorSidecar) -> dict[str, object]:
+    return {
+        "path": sidecar.path,
+        "size": sidecar.size,
+        "sha256": sidecar.sha256,
+        "count": sidecar.count,
     }
 
 

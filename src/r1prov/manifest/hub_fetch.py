@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from r1prov.errors import CommitProofError
 from r1prov.hashing.digest import git_blob_id
 from r1prov.manifest.commit_proof import ProofResult, check_commit_proof, lfs_pointer
-from r1prov.manifest.hub_commit import DIRECTORY_MODE, HubCommit, TreeEntry
+from r1prov.manifest.hub_commit import HubCommit, TreeEntry
 from r1prov.stores.base import Entry, EntryKind
-from r1prov.stores.hub_git import RawCommit, fetch_commit, tree_entries
+from r1prov.stores.hub_git import DIRECTORY_MODE, RawCommit, fetch_commit, tree_entries
 from r1prov.text import quoted
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from r1prov.text import quoted
 
 SCHEMA_PREFIX = "r1prov/manifest/"
 SCHEMA_VERSION = 1
+TENSORS_SUFFIX = ".tensors"
 
 VARIANTS = ("full", "distill", "base", "other")
 # From strongest to weakest: bound by a hash that is published or signed elsewhere; several
@@ -101,6 +102,23 @@ class Architecture:
 
 
 @dataclass(frozen=True, slots=True)
+class TensorSidecar:
+    """The file beside the manifest that states a SHA-256 for each tensor.
+
+    Attributes:
+        path: Its name in the directory of the manifest; ends with `TENSORS_SUFFIX`.
+        size: Its bytes.
+        sha256: Its SHA-256 in hex.
+        count: Tensors that it states.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where a figure comes from and how strongly it is supported (one of `STRENGTHS`)."""
 
@@ -128,6 +146,7 @@ class Manifest:
         same_headers_as: Models that headers cannot tell from this one, each with the reason.
         architecture: The shape of the model, if known.
         files: Every file that must be there.
+        tensors: The sidecar with the digests of the tensors, if there is one.
         sources: Where the figures come from.
         hub_commit: The Git commit of the Hub that binds the digests.
     """
@@ -145,6 +164,7 @@ class Manifest:
     untracked_dirs: tuple[str, ...] = ()
     same_headers_as: tuple[str, ...] = ()
     architecture: Architecture | None = None
+    tensors: TensorSidecar | None = None
     sources: tuple[Source, ...] = ()
     hub_commit: HubCommit | None = None
 
@@ -190,6 +210,7 @@ def parse_manifest(raw: bytes, *, subject: str) -> Manifest:
     if not files:
         raise top.error("lists no file")
     architecture = top.optional_table("architecture")
+    tensors = top.optional_table("tensors")
     provenance = top.optional_table("provenance")
     sources: tuple[Source, ...] = ()
     commit = None
@@ -212,12 +233,14 @@ def parse_manifest(raw: bytes, *, subject: str) -> Manifest:
         same_headers_as=model.texts("same_headers_as"),
         architecture=_architecture(architecture) if architecture is not None else None,
         files=files,
+        tensors=_tensors(tensors) if tensors is not None else None,
         sources=sources,
         hub_commit=commit,
     )
     model.finish()
     top.finish()
     _check_paths(manifest, top)
+    _check_counts(manifest, top)
     return manifest
 
 
@@ -276,6 +299,22 @@ def _architecture(table: Table) -> Architecture:
     return architecture
 
 
+def _tensors(table: Table) -> TensorSidecar:
+    path = table.text("path", safe=False)
+    try:
+        check_path(path)
+    except NameRuleError as error:
+        raise table.error(f"path {quoted(path)}: {error.message}", hint=error.hint) from None
+    # A file beside the manifest: never one of another directory, a manifest or a signature.
+    if "/" in path or not path.endswith(TENSORS_SUFFIX):
+        raise table.error(f"path {quoted(path)} is not of the form `NAME{TENSORS_SUFFIX}`")
+    sidecar = TensorSidecar(
+        path, table.size("size"), table.text("sha256", pattern=SHA256), table.size("count")
+    )
+    table.finish()
+    return sidecar
+
+
 def _source(table: Table) -> Source:
     source = Source(table.text("figure"), table.text("source"), table.choice("strength", STRENGTHS))
     table.finish()
@@ -310,6 +349,14 @@ def _tree_entry(table: Table) -> TreeEntry:
     )
     table.finish()
     return entry
+
+
+def _check_counts(manifest: Manifest, top: Table) -> None:
+    stated, architecture = manifest.tensors, manifest.architecture
+    if stated is not None and architecture is not None and stated.count != architecture.tensors:
+        raise top.error(
+            f"tensors: count is {stated.count:,}, and architecture has {architecture.tensors:,}"
+        )
 
 
 def _check_paths(manifest: Manifest, top: Table) -> None:

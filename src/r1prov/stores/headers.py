@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from r1prov.errors import FormatError, SafetensorsError, StoreError
+from r1prov.errors import ChangedWhileReading, FormatError, SafetensorsError, StoreError
 from r1prov.formats.safetensors import Header, read_header
+from r1prov.hashing.extents import Extent
 from r1prov.limits import MAX_TENSORS_PER_MODEL
 from r1prov.stores.base import Store
 
@@ -87,3 +88,26 @@ def _read(store: Store, path: str) -> Header | FormatError | StoreError:
             return read_header(blob.read_at, blob.size, file=path)
     except (FormatError, StoreError) as error:
         return error
+
+
+def tensor_extents(header: Header, *, size: int) -> tuple[Extent, ...]:
+    """Where the tensors of a file lie, so that one pass gives their digests and the file's.
+
+    Args:
+        header: The header of the file.
+        size: Bytes that the store's listing says the file has.
+
+    Raises:
+        ChangedWhileReading: The header was read of a file of another size.
+    """
+    if header.size != size:
+        raise ChangedWhileReading(
+            f"had {header.size:,} bytes when its header was read, and {size:,} when it was listed",
+            subject=header.file,
+            hint="stop whatever writes to the model and run again",
+        )
+    # Offsets count from the end of the header: eight bytes of length, then the JSON.
+    data = 8 + header.header_bytes
+    return tuple(
+        Extent(tensor.name, data + tensor.begin, data + tensor.end) for tensor in header.tensors
+    )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _TREE_LINE = re.compile(rb"tree ([0-9a-f]{40})\n")
 # Mode, name, id (Git's tree object); modes as Git writes them, without leading zeros.
 _TREE_ENTRY = re.compile(rb"([0-7]{5,6}) ([^\0]+)\0(.{20})", re.DOTALL)
-_DIRECTORY = "040000"
+DIRECTORY_MODE = "040000"
 _ADVERTISEMENT = "application/x-git-upload-pack-advertisement"
 # Negotiation: a few packets; the refs of a Hub repository, some 100 bytes each.
 _BEYOND_PACK = 1024 * 1024
@@ -57,7 +57,7 @@ class RawCommit:
                 # The same tree may stand in a thousand places of another one that does so too.
                 if seen > MAX_STORE_ENTRIES or depth > MAX_STORE_DEPTH:
                     raise CommitUnavailable("the commit has more files or directories than a model")
-                if mode == _DIRECTORY and git_id in self.trees:
+                if mode == DIRECTORY_MODE and git_id in self.trees:
                     waiting.append((git_id, f"{prefix}{name}/", depth + 1))
                 else:
                     yield prefix + name, mode, git_id
@@ -116,7 +116,7 @@ def _select(objects: Mapping[str, tuple[str, bytes]], commit: str) -> RawCommit:
         kind, found = objects.get(tree, ("", b""))
         if kind == "tree" and tree not in trees:
             trees[tree] = found
-            waiting += [git_id for mode, _, git_id in tree_entries(found) if mode == _DIRECTORY]
+            waiting += [git_id for mode, _, git_id in tree_entries(found) if mode == DIRECTORY_MODE]
     if root not in trees:
         raise CommitUnavailable("the server's Git has not sent the root tree of the commit")
     return RawCommit(commit, body, root, trees)

@@ -7,17 +7,22 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from r1prov.errors import ChangedWhileReading
 from r1prov.hashing.engine import HashJob, hash_blobs
 from r1prov.limits import HASH_BUFFER_BYTES
 from r1prov.manifest.shelf import Shelf, resolve_manifest
+from r1prov.manifest.tensor_digests import load_tensor_digests
+from r1prov.stores.headers import tensor_extents
 from r1prov.stores.local import LocalStore
+from r1prov.verify.by_tensor import ModelTensor, match_tensors, model_tensors, stated_tensors
 from r1prov.verify.evidence import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from r1prov.formats.inventory import Inventory, Tensor
-    from r1prov.stores.base import Store
+    from r1prov.hashing.digest import BlobDigest
+    from r1prov.stores.base import Entry, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class Side:
         store: The files themselves, if there are any.
         data_begins: Path of a weight file to where its tensor data begins.
         leftovers: Files of download tools; they count only where the other side has them too.
+        tensors: Tensors with their digests, if those are known.
     """
 
     label: str
@@ -49,6 +55,7 @@ class Side:
     store: Store | None = None
     data_begins: dict[str, int] | None = None
     leftovers: frozenset[str] = frozenset()
+    tensors: tuple[ModelTensor, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,18 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """All that differs, and what could not be compared."""
+    """All that differs, and what could not be compared.
+
+    Attributes:
+        a: Label of the one side.
+        b: Label of the other.
+        files: Files that differ.
+        tensors: Tensors that differ.
+        not_compared: What was not compared, and why.
+        contents_unknown: Files of which a digest is unknown on one side.
+        equal_tensors: Tensors whose name, dtype, shape and content are the same, whatever files
+            they are in; None where tensors were not compared by digest.
+    """
 
     a: str
     b: str
@@ -70,6 +88,7 @@ class Difference:
     tensors: tuple[Change, ...]
     not_compared: tuple[str, ...]
     contents_unknown: int = 0
+    equal_tensors: int | None = None
 
     @property
     def equal(self) -> bool:
@@ -89,28 +108,59 @@ def load_side(
     shelf: Shelf,
     *,
     hashing: bool,
+    by_tensor: bool = False,
     workers: int | None = None,
     progress: Callable[[int], Callable[[int], None]] | None = None,
 ) -> Side:
-    """Read one side: a directory or weight file, a manifest file, or a known model's name."""
+    """Read one side: a directory or weight file, a manifest file, or a known model's name.
+
+    Args:
+        text: How the user named it.
+        shelf: The manifests at hand.
+        hashing: Whether to hash the files.
+        by_tensor: Whether to take the digest of each tensor in the same pass, and to read the
+            sidecar of a manifest that states one.
+        workers: Hashing threads.
+        progress: Called with the number of bytes to hash; returns a callback for bytes done.
+    """
     is_manifest = text.endswith(".toml") or not os.path.lexists(text)
     if is_manifest:
-        manifest = resolve_manifest(shelf, text).manifest
+        shelved = resolve_manifest(shelf, text)
+        manifest = shelved.manifest
         files = {entry.path: FileFacts(entry.size, entry.sha256) for entry in manifest.files}
         architecture = manifest.architecture
-        return Side(text, files, None, architecture.inventory_sha256 if architecture else None)
+        stated: tuple[ModelTensor, ...] | None = None
+        if by_tensor and manifest.tensors is not None:
+            stated = tuple(stated_tensors(load_tensor_digests(manifest, shelved.path.parent)))
+        return Side(
+            text,
+            files,
+            None,
+            architecture.inventory_sha256 if architecture else None,
+            tensors=stated,
+        )
     store = LocalStore(text)
     evidence = gather(store)
     own = evidence.files
     digests: dict[str, str] = {}
+    tensors: tuple[ModelTensor, ...] | None = None
+    weights = evidence.loadable_weights()
     if hashing:
-        jobs = [HashJob(path, entry.size) for path, entry in own.items()]
+        counted = {path: evidence.headers[path] for path in weights} if by_tensor else {}
+        jobs = []
+        for path, entry in own.items():
+            header = counted.get(path)
+            extents = tensor_extents(header, size=entry.size) if header is not None else ()
+            jobs.append(HashJob(path, entry.size, extents=extents))
         on_bytes = progress(sum(job.size for job in jobs)) if progress else None
         hashed = hash_blobs(store.open, jobs, workers=workers, on_bytes=on_bytes)
         for error in hashed.errors.values():
             raise error
         digests = {path: one.sha256 for path, one in hashed.digests.items()}
-    inventory = evidence.inventory(evidence.loadable_weights())
+        if by_tensor:
+            _refuse_changed(own, hashed.digests)
+            tensors = tuple(model_tensors(counted, hashed.digests))
+    inventory = evidence.inventory(weights)
     return Side(
         text,
         {path: FileFacts(entry.size, digests.get(path)) for path, entry in own.items()},
@@ -119,7 +169,20 @@ def load_side(
         store,
         {path: 8 + header.header_bytes for path, header in evidence.headers.items()},
         frozenset(evidence.leftovers),
+        tensors,
     )
+
+
+def _refuse_changed(listed: Mapping[str, Entry], digests: Mapping[str, BlobDigest]) -> None:
+    """Where tensors lie was read before they were hashed: both must be of one state."""
+    for path, digest in digests.items():
+        fence = listed[path].fence
+        if fence is not None and fence != digest.fence:
+            raise ChangedWhileReading(
+                f"changed after its header was read: {fence.changes(digest.fence)}",
+                subject=path,
+                hint="stop whatever writes to the model and run again",
+            )
 
 
 def compare(a: Side, b: Side) -> Difference:
@@ -138,7 +201,10 @@ def compare(a: Side, b: Side) -> Difference:
     if undigested:
         not_compared.append(f"content of {undigested:,} files: a digest is unknown on one side")
     tensors: list[Change] = []
-    if a.inventory is not None and b.inventory is not None:
+    equal_tensors: int | None = None
+    if a.tensors is not None and b.tensors is not None:
+        tensors, equal_tensors = diff_tensors(a.tensors, b.tensors)
+    elif a.inventory is not None and b.inventory is not None:
         tensors = _tensor_changes(a, b)
     elif a.inventory_sha256 and b.inventory_sha256:
         if a.inventory_sha256 != b.inventory_sha256:
@@ -148,8 +214,47 @@ def compare(a: Side, b: Side) -> Difference:
     else:
         not_compared.append("tensors: one side states no inventory")
     return Difference(
-        a.label, b.label, tuple(changes), tuple(tensors), tuple(not_compared), undigested
+        a.label,
+        b.label,
+        tuple(changes),
+        tuple(tensors),
+        tuple(not_compared),
+        undigested,
+        equal_tensors,
     )
+
+
+def diff_tensors(a: Iterable[ModelTensor], b: Iterable[ModelTensor]) -> tuple[list[Change], int]:
+    """Compare two models tensor by tensor and by content, whatever files the tensors are in.
+
+    Returns:
+        What differs, sorted by name, and how many tensors are equal. A tensor whose bytes were not
+        read on one side is a change, because it is not known to be equal.
+    """
+    match = match_tensors(a, b)
+    changes = [
+        Change(one.name, f"sha256:{one.sha256}", f"sha256:{other.sha256}")
+        for one, other in match.changed
+    ]
+    changes += [
+        Change(one.name, one.described(), other.described()) for one, other in match.reshaped
+    ]
+    changes += [Change(one.name, one.content(), other.content()) for one, other in match.undigested]
+    changes += [
+        Change(one.name, one.described(), f"renamed to {other.name}, same content")
+        for one, other in match.renamed
+    ]
+    changes += [Change(one.name, one.described(), None) for one in match.only_a]
+    changes += [Change(one.name, None, one.described()) for one in match.only_b]
+    changes += [
+        Change(one.name, f"more than once, here in {one.file}: {one.content()}", None)
+        for one in match.duplicates_a
+    ]
+    changes += [
+        Change(one.name, None, f"more than once, here in {one.file}: {one.content()}")
+        for one in match.duplicates_b
+    ]
+    return sorted(changes, key=lambda change: change.name), len(match.equal)
 
 
 def _contradict(left: FileFacts, right: FileFacts) -> bool:

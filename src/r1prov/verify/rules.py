@@ -225,6 +225,30 @@ _TABLE: tuple[tuple[str, str, str, Severity, str], ...] = (
         "A config of one model over the weights of another is how a distill is sold as R1.",
     ),
     ("406", "no-weights", "No weight files", _E, "Point at the directory with the weights."),
+    ("411", "tensor-digest", "A tensor has another SHA-256 than the manifest says", _E, _REFETCH),
+    ("412", "tensor-missing", "A tensor of the manifest is missing", _E, _REFETCH),
+    (
+        "413",
+        "tensor-unlisted",
+        "A tensor is not in the manifest",
+        _E,
+        "Loaders take tensors by name, so an extra one can add to the model or replace a part.",
+    ),
+    (
+        "414",
+        "tensor-shape",
+        "A tensor has another dtype or shape than the manifest says",
+        _E,
+        "The weights were converted: quantize and reshape after verification, not before.",
+    ),
+    (
+        "415",
+        "tensor-renamed",
+        "A tensor of the manifest has another name",
+        _E,
+        "The bytes are those that were signed, but loaders take tensors by name: under other names "
+        "it is another model until the code that loads it says otherwise.",
+    ),
     # hygiene
     (
         "501",

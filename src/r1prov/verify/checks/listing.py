@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from r1prov.errors import NameRuleError
 from r1prov.formats.names import check_path, find_collisions
-from r1prov.manifest.build import role_of
+from r1prov.manifest.roles import role_of
 from r1prov.manifest.schema import Manifest, Role
 from r1prov.stores.base import EntryKind
 from r1prov.verify.findings import Coverage, CoverageState, Finding, Part, finding
