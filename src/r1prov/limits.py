@@ -21,6 +21,8 @@ MAX_INT63: Final = 2**63 - 1
 MAX_SHARD_INDEX_BYTES: Final = 64 * 1024 * 1024
 # config.json and its kind are a few kB; tokenizer.json (up to 30 MB) is hashed, never parsed.
 MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
+# The manifest of an Ollama tag is 1 kB; one with a layer for each tensor of a model may be 1 MB.
+MAX_OLLAMA_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 # Pipelines of several models have a config.json in each sub-directory: a dozen, not hundreds.
 MAX_CONFIG_FILES: Final = 64
 # Our own inputs: manifests, trust files, bundles, key files, digest lists.
