@@ -257,16 +257,6 @@ def _is_leftover(store: Store, entry: Entry) -> bool:
         return classify(entry.path, blob.read_at(0, min(_HEAD_BYTES, entry.size))) is None
 
 
-def _is_leftover(store: Store, entry: Entry) -> bool:
-    """A tool's bookkeeping by name, and no program by its first bytes."""
-    if not is_tool_leftover(entry.path, entry.size):
-        return False
-    if entry.path.startswith(TOOL_FOLDERS) or entry.kind is not EntryKind.FILE:
-        return True
-    with store.open(entry.path) as blob:
-        return classify(entry.path, blob.read_at(0, min(_HEAD_BYTES, entry.size))) is None
-
-
 def _architecture(
     store: Store, inventory: Inventory, config_sha256: str | None
 ) -> Architecture | None:
