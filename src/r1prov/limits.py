@@ -96,3 +96,14 @@ MAX_DOWNLOAD_METADATA_BYTES: Final = 4 * 1024
 MAX_CACHED_DIGESTS: Final = 1_000_000
 # Another process holds the cache for one statement at a time, far below a second.
 CACHE_LOCK_SECONDS: Final = 5
+# Object stores. A range is large enough that a request's latency costs little, and small enough to
+# arrive within the time-out over a slow line (8 MiB in 60 s is 140 kB/s).
+OBJECT_RANGE_BYTES: Final = 8 * 1024 * 1024
+# Ranges of one store under way or waiting to be read: what streaming holds in memory, unless more
+# blobs than this are streamed at once.
+MAX_OBJECT_RANGES: Final = 8
+# Read when an object is opened. R1's headers have about 565 tensors and 90 kB: one request each.
+OBJECT_PREFETCH_BYTES: Final = 256 * 1024
+# One request, and how often it is sent again; ten times as long for a listing of many pages.
+OBJECT_TIMEOUT_SECONDS: Final = 60.0
+OBJECT_RETRIES: Final = 3
