@@ -33,8 +33,6 @@ MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
 MAX_CONFIG_FILES: Final = 128
 # The manifest of an Ollama tag is 1 kB; one with a layer for each tensor of a model may be 1 MB.
 MAX_OLLAMA_MANIFEST_BYTES: Final = 4 * 1024 * 1024
-# Pipelines of several models have a config.json in each sub-directory: a dozen, not hundreds.
-MAX_CONFIG_FILES: Final = 64
 # Our own inputs: manifests, trust files, bundles, key files, digest lists.
 MAX_MANIFEST_BYTES: Final = 16 * 1024 * 1024
 # A line for each tensor: R1's 91,991 take 12 MB, `MAX_TENSORS_PER_MODEL` of such names 90 MB.
