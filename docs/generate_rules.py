@@ -8,7 +8,7 @@ from r1prov.verify.rules import RULES
 
 _GROUPS = {
     "0": "Files",
-    "1": "Safetensors headers",
+    "1": "Safetensors and GGUF headers",
     "2": "Shard index and JSON",
     "3": "Signatures and trust",
     "4": "Identity and architecture",

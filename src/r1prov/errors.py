@@ -6,7 +6,7 @@ R1ProvError                 exit
 ├─ UsageError                 2   the command was asked for in a way it cannot be carried out
 ├─ InputError                 4   something we were given is malformed
 │   ├─ FormatError            4   bytes of a model file break a rule; carries the rule's name
-│   │   ├─ JsonError  SafetensorsError  ShardIndexError
+│   │   ├─ JsonError  SafetensorsError  ShardIndexError  GgufError
 │   ├─ NameRuleError          4   a file name that no manifest may carry
 │   ├─ LimitExceeded          4   larger than a cap of `limits.py`
 │   ├─ ManifestError          4
@@ -92,6 +92,10 @@ class JsonError(FormatError):
 
 class SafetensorsError(FormatError):
     """A safetensors header breaks the specification."""
+
+
+class GgufError(FormatError):
+    """A GGUF header breaks the format, or a rule that keeps it safe to read."""
 
 
 class ShardIndexError(FormatError):

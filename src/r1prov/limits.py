@@ -25,6 +25,34 @@ MAX_HEADER_INT_TEXT_BYTES: Final = 64 * 1024
 # Sizes and offsets are u64 on disk and i64 in most readers.
 MAX_INT63: Final = 2**63 - 1
 
+# GGUF headers are mostly vocabulary: 5 MB for R1, 10 to 20 MB for the largest known.
+MAX_GGUF_HEADER_BYTES: Final = 256 * 1024 * 1024
+# One metadata string: a whole tokenizer.json (30 MB) may stand in one.
+MAX_GGUF_STRING_BYTES: Final = 64 * 1024 * 1024
+# One string of an array: a token or a merge, of a few hundred bytes at most.
+MAX_GGUF_ELEMENT_BYTES: Final = 1024 * 1024
+# Strings in all arrays: a vocabulary of 256,000 with its merges has half a million.
+MAX_GGUF_ARRAY_STRINGS: Final = 4_000_000
+# Key-value pairs: R1 has 42, a file with an entry a layer a few hundred.
+MAX_GGUF_METADATA: Final = 10_000
+# Keys and values that are kept, all together; a longer string is digested and left.
+MAX_GGUF_KEPT_BYTES: Final = 4 * 1024 * 1024
+MAX_GGUF_KEPT_TEXT_BYTES: Final = 1024
+# Format, section "file structure": "Must be at most 2^16-1 bytes long".
+MAX_GGUF_KEY_BYTES: Final = 65_535
+# `GGML_MAX_NAME` less its NUL, `GGML_MAX_DIMS`.
+MAX_GGUF_TENSOR_NAME_BYTES: Final = 63
+MAX_GGUF_RANK: Final = 4
+# Experts of a layer are one tensor, so R1 has 1,025 or 1,086; older files had one an expert.
+MAX_GGUF_TENSORS: Final = 65_536
+MAX_GGUF_ALIGNMENT: Final = 64 * 1024
+# Prompt templates have a few kB; what is longer is digested but not searched.
+MAX_TEMPLATE_BYTES: Final = 1024 * 1024
+# `LLAMA_MAX_LAYERS` of llama.cpp, which has arrays of that length.
+MAX_GGUF_LAYERS: Final = 512
+# Parts of one split GGUF: a file name has five digits, R1 in BF16 came in 30.
+MAX_GGUF_PARTS: Final = 1_000
+
 # R1's own shard index is 8.9 MB; 64 MiB leaves room for seven times its tensors.
 MAX_SHARD_INDEX_BYTES: Final = 64 * 1024 * 1024
 # config.json and its kind are a few kB; tokenizer.json (up to 30 MB) is hashed, never parsed.

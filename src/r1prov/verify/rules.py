@@ -1,6 +1,6 @@
 """The rule table: every way a model can be wrong, with an id that never changes.
 
-Ids are grouped by hundreds: 0xx files, 1xx safetensors headers, 2xx shard index and JSON,
+Ids are grouped by hundreds: 0xx files, 1xx safetensors and GGUF headers, 2xx shard index and JSON,
 3xx signatures and trust, 4xx identity and architecture, 5xx hygiene, 6xx provenance.
 An id is never reused.
 """
@@ -41,6 +41,7 @@ class Rule:
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 _REFETCH = "Download the file again from the publisher and verify it again."
 _SPEC = "The safetensors specification forbids it; another reader could see other weights."
+_GGUF = "The file is broken or hostile: runtimes have crashed on its like. " + _REFETCH
 
 _TABLE: tuple[tuple[str, str, str, Severity, str], ...] = (
     # files
@@ -133,6 +134,60 @@ _TABLE: tuple[tuple[str, str, str, Severity, str], ...] = (
     ("122", "data-truncated", "The data ends before the last tensor", _E, _REFETCH),
     ("123", "dtype-unknown", "An unknown dtype", _E, _SPEC),
     ("124", "too-many-tensors", "More tensors than any model has", _E, "See the caps."),
+    # GGUF headers
+    ("130", "gguf-magic", "The file does not start with `GGUF`", _E, _REFETCH),
+    (
+        "131",
+        "gguf-version",
+        "A GGUF version that is not read",
+        _E,
+        "Versions 2 and 3 in little-endian order are read. Convert the model again with a current "
+        "tool.",
+    ),
+    ("132", "gguf-count", "A GGUF count cannot be true", _E, _GGUF),
+    ("133", "gguf-string", "A GGUF string is impossible or not UTF-8", _E, _GGUF),
+    ("134", "gguf-array", "A GGUF array is impossible", _E, _GGUF),
+    ("135", "gguf-type", "An unknown GGUF value type", _E, _GGUF),
+    ("136", "gguf-key", "A GGUF key is malformed", _E, _GGUF),
+    (
+        "137",
+        "gguf-duplicate",
+        "A GGUF key or tensor stands twice",
+        _E,
+        "Readers keep different ones of the two: the same file then is two models.",
+    ),
+    ("138", "gguf-alignment", "The GGUF alignment is impossible", _E, _GGUF),
+    ("139", "gguf-value", "A GGUF value is not of its type", _E, _GGUF),
+    (
+        "140",
+        "gguf-architecture",
+        "The GGUF file names no architecture",
+        _E,
+        "`general.architecture` is required; no runtime can load the file without it.",
+    ),
+    ("141", "gguf-padding", "GGUF padding is not zero", _E, "Padding hides data."),
+    (
+        "142",
+        "gguf-split",
+        "The parts of a split GGUF do not make one model",
+        _E,
+        "Fetch every part of the same build; runtimes load them by name.",
+    ),
+    (
+        "143",
+        "gguf-semantics",
+        "GGUF metadata that runtimes stumble over",
+        _E,
+        "Values like this one have crashed or corrupted runtimes. Do not load the file.",
+    ),
+    (
+        "144",
+        "template-suspicious",
+        "The prompt template reaches outside the template language",
+        _W,
+        "Templates are programs: some runtimes render them without a sandbox (CVE-2024-34359). "
+        "Read it before you load the model.",
+    ),
     # shard index and JSON
     ("201", "index-json", "The shard index is not strict JSON", _E, _REFETCH),
     (
