@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from r1prov.errors import CacheError, NotFound
+from r1prov.family.skeleton import write_skeleton
 from r1prov.hashing import cache as cache_module
 from r1prov.hashing.cache import (
     RACY_NS,
@@ -430,6 +431,21 @@ def test_a_process_killed_while_it_writes_loses_nothing_that_it_said(path, delay
         assert cache.put(digest(2_000_000), read_at_ns=READ)
 
 
+def test_what_a_deleted_database_left_beside_it_is_no_part_of_the_next(path):
+    with writer(path, 0, 1_000_000) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != "100\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert Path(f"{path}-wal").stat().st_size > 0
+    path.unlink()
+    with DigestCache(path) as cache:
+        assert [cache.get(fence(number)) for number in range(100)] == [None] * 100
+        assert cache.put(digest(1), read_at_ns=READ)
+        assert cache.notes == []
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_a_process_killed_while_it_makes_the_cache_leaves_none_or_a_whole_one(path, seed):
     with writer(path, 0, 1_000_000) as process:
@@ -516,6 +532,25 @@ def test_an_unchanged_file_is_read_once_and_a_changed_one_again(path, model):
         parts = run(model, cache, extents=(Extent("t", 0, 10),))
         assert parts.cached == frozenset()
         assert parts.result.digests["a"].extents == {"t": hashlib.sha256(b"a" * 10).hexdigest()}
+
+
+def test_the_163_files_of_r1_are_looked_up_in_a_moment(path, tmp_path):
+    config = Path(__file__).parents[2] / "manifests" / "facts" / "configs" / "DeepSeek-R1.json"
+    write_skeleton(config.read_bytes(), tmp_path / "r1")
+    with DigestCache(path) as cache:
+        for one in LocalStore(tmp_path / "r1").entries():
+            assert one.fence is not None
+            # 689 GB of zeros are not hashed here: what was put is what must come back.
+            name = hashlib.sha256(one.path.encode()).hexdigest()
+            later = one.fence.ctime_ns + RACY_NS
+            assert cache.put(BlobDigest("x", one.size, name, None, one.fence), read_at_ns=later)
+    started = time.monotonic()
+    with DigestCache(path) as cache:
+        again = run(tmp_path / "r1", cache)
+    assert time.monotonic() - started < 1  # 10 ms, listing and opening included
+    assert len(again.cached) == 165
+    for name, found in again.result.digests.items():
+        assert found.sha256 == hashlib.sha256(name.encode()).hexdigest()
 
 
 def test_a_file_swapped_after_the_listing_is_read(path, model):

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from r1prov.errors import ChangedWhileReading
 from r1prov.hashing.engine import HashJob, hash_blobs
 from r1prov.manifest.build import build_manifest_with_tensors
 from r1prov.manifest.emit import emit_manifest
@@ -359,6 +360,24 @@ def test_diff_of_a_manifest_with_a_sidecar_and_a_model(built, minilm_copy, loade
     result = compare(*sides(tmp_path / "MiniLM.toml", minilm_copy))
     assert [one.name for one in result.tensors] == [QUERY]
     assert [one.name for one in result.files] == ["model.safetensors"]
+
+
+def test_a_file_replaced_between_header_and_hash_is_no_side(minilm_copy, monkeypatch):
+    path = minilm_copy / "model.safetensors"
+    raw = path.read_bytes()
+    opened = []
+
+    class Swapping(LocalStore):
+        def open(self, name):
+            opened.append(name)
+            if name == path.name and opened.count(name) == 2:  # the header was read before
+                (minilm_copy / "new").write_bytes(bytes(len(raw)))
+                (minilm_copy / "new").rename(path)
+            return super().open(name)
+
+    monkeypatch.setattr("r1prov.verify.compare.LocalStore", Swapping)
+    with pytest.raises(ChangedWhileReading, match="after its header was read: inode"):
+        sides(minilm_copy)
 
 
 def test_diff_without_digests_of_tensors_is_as_before(minilm, tmp_path):

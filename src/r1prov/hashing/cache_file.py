@@ -148,7 +148,10 @@ class CacheFile:
         return status.st_size > 0
 
     def _make(self) -> None:
-        """Make the database under another name, so that no half of one is ever at its place."""
+        """Make the database under another name, so that no half of one is ever at its place.
+
+        What lies beside the place is of a database that is gone, and is taken away first.
+        """
         new = self._beside(".new")
         for path in (new, *(Path(f"{base}{end}") for base in (new, self.path) for end in _BESIDE)):
             with suppress(FileNotFoundError):
@@ -229,9 +232,6 @@ class CacheFile:
         try:
             self._acquire(alone=True, seconds=0)
             os.replace(self.path, damaged)
-            for end in _BESIDE:
-                with suppress(FileNotFoundError):
-                    os.unlink(self._beside(end))
             self._acquire(alone=False)
         except (OSError, Unusable):
             raise Unusable(f"{self.path} is damaged ({error}); delete it") from None
