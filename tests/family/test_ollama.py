@@ -161,6 +161,9 @@ def test_split_and_missing_models():
     assert explain_tag("a:b", two, TAGS).notes == (
         "the model is split into 2 layers, which no known build is",
     )
+    # A part of a known model does not make the whole known.
+    first = replace(layers(BUILDS["7b-2025-01"])[0], path="model-1.gguf")
+    assert explain_tag("a:b", [first, two[1]], TAGS).certainty is TagCertainty.NONE
     assert explain_tag("a:b", [], TAGS).notes == ("the tag has no model layer",)
 
 

@@ -257,6 +257,16 @@ def test_manifests_that_are_other_links(library, target):
         OllamaStore("tiny")
 
 
+def test_a_manifest_that_links_to_the_blob_from_another_depth(library):
+    path = library.root / "manifests" / "registry.ollama.ai" / "library" / "tiny" / "latest"
+    digits = library.blob(path.read_bytes())
+    for up in (3, 5):
+        path.unlink()
+        path.symlink_to("../" * up + f"blobs/sha256-{digits}")
+        with pytest.raises(Unreadable, match="no blob of this library"):
+            OllamaStore("tiny")
+
+
 def test_a_folder_of_the_manifests_that_is_a_link(library, tmp_path):
     folder = library.root / "manifests" / "registry.ollama.ai" / "library"
     folder.rename(tmp_path / "elsewhere")
@@ -315,7 +325,7 @@ def test_names(text, name, short):
     [
         *("", "ollama://", ":8b", "a:", "a:b:c", "a/b/c/d", "/a", "a//b", "..", "../a", "a:.."),
         *("a/../b", "../../etc/passwd", "a.b/c", "a:b/c", "a b", "a\0", "a:b\n", "é", "a\\b"),
-        *("-a", "x" * 81, "ollama:///models/x", "https://a/b", "a@sha256:1", "\udc80"),
+        *("-a", "./a", "x" * 81, "ollama:///models/x", "https://a/b", "a@sha256:1", "\udc80"),
     ],
 )
 def test_names_that_are_none(text):
