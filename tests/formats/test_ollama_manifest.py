@@ -120,7 +120,7 @@ def test_digests_in_upper_case_and_with_a_dash():
     "digest",
     [
         "sha256:../../../../etc/passwd",
-        f"sha256:{'../' * 21}x",
+        f"sha256:{'../' * 21}a",
         f"sha256:{'a' * 63}",
         f"sha256:{'a' * 65}",
         f"sha256:{'g' * 64}",
