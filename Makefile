@@ -28,6 +28,7 @@ bench: $(VENV)/.installed
 # Writes manifests/*.toml from the facts; KEY=FILE signs them too.
 manifests: $(VENV)/.installed
 	$(BIN)/python manifests/generate.py $(if $(KEY),--sign-with $(KEY))
+	$(BIN)/python manifests/generate_ollama.py $(if $(KEY),--sign-with $(KEY))
 
 clean:
 	rm -rf $(VENV) .cache

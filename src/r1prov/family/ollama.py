@@ -159,7 +159,7 @@ def explain_tag(
         summary="; ".join((known, answer, _VERDICT[full_r1])),
         history=phrases,
         notes=(
-            *_contradictions(tag, certainty, builds, steps, header),
+            *_contradictions(tag, certainty, model, builds, steps, header),
             *_other_layers(certainty, builds, found),
             *_stale(tag, certainty, builds, steps),
             *_mislabels(model, manifest_sha256, tags),
@@ -238,6 +238,7 @@ def _answer(certainty: TagCertainty, shown: str, builds: tuple[Build, ...]) -> s
 def _contradictions(
     tag: str,
     certainty: TagCertainty,
+    model: FoundLayer | None,
     builds: tuple[Build, ...],
     steps: Sequence[Step],
     header: HeaderAnswer | None,
@@ -252,7 +253,7 @@ def _contradictions(
             f"the GGUF header is that of {header.name}, and the digest that of {builds[0].model}: "
             "one of the two was misread"
         )
-    if certainty is TagCertainty.NONE and steps:
+    if certainty is TagCertainty.NONE and steps and model is not None:
         yield (
             f"the model layer is none that {tag} is known to have held: a newer build, another "
             "model under this name, or an altered one"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -204,28 +204,30 @@ class OllamaStore:
 
 
 def layer_faults(
-    manifest: OllamaManifest, digests: Mapping[str, BlobDigest]
+    manifest: OllamaManifest, entries: Iterable[Entry], digests: Mapping[str, BlobDigest]
 ) -> Iterator[LayerFault]:
-    """Compare layers that were hashed with what the manifest states.
+    """Compare layers with what the manifest states: sizes, and digests of those that were hashed.
 
-    A layer without a digest yields nothing: whoever hashed knows why there is none.
+    Entries that are no files, and layers without a digest, yield nothing: who listed and who hashed
+    know why.
 
     Args:
         manifest: The tag's manifest.
+        entries: The listing of the store.
         digests: Path to digest of each layer that was hashed.
     """
+    sizes = {entry.path: entry.size for entry in entries if entry.kind is EntryKind.FILE}
     for layer in manifest.layers:
-        digest = digests.get(layer.path)
-        if digest is None:
-            continue
-        if digest.size != layer.size:
+        size = sizes.get(layer.path)
+        if size is not None and size != layer.size:
             yield LayerFault(
                 layer.path,
                 "the blob has another size than the manifest says",
                 plural(layer.size, "byte"),
-                plural(digest.size, "byte"),
+                plural(size, "byte"),
             )
-        if digest.sha256 != layer.sha256:
+        digest = digests.get(layer.path)
+        if digest is not None and digest.sha256 != layer.sha256:
             yield LayerFault(
                 layer.path,
                 "the blob is not what its name and the manifest say",
@@ -250,7 +252,8 @@ def _find(tag: OllamaName, models: str | os.PathLike[str] | None) -> tuple[Path,
         raise NotFound(
             f"no Ollama library in {looked}",
             subject=tag.short(),
-            hint="set OLLAMA_MODELS to the directory with `manifests` and `blobs`",
+            hint="set OLLAMA_MODELS to the directory with `manifests` and `blobs`, "
+            "and run as a user who may read it",
         )
     for root in libraries:
         for path in tag.paths():

@@ -1,0 +1,61 @@
+"""Open the store that a MODEL of the command line names."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from r1prov.errors import UsageError
+from r1prov.stores.local import LocalStore
+from r1prov.text import quoted
+
+if TYPE_CHECKING:
+    from r1prov.stores.base import Store
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_OBJECT_SCHEMES = frozenset({"s3", "gs", "az"})
+SCHEMES = ("hf", "ollama", *sorted(_OBJECT_SCHEMES))
+
+
+def open_store(model: str | os.PathLike[str]) -> Store:
+    """Open a model where it lives; the libraries of a remote store are loaded only for it.
+
+    Args:
+        model: `hf://org/name@revision`, `ollama://name:tag`, `s3://…`, `gs://…`, `az://…`, or a
+            path: a directory, a weight file, or the folder of a repository in a Hub cache, which
+            means its snapshot.
+
+    Raises:
+        UsageError: No store has this scheme, or the location is malformed.
+        StoreError: There is nothing, it cannot be read, or its extra is not installed.
+        InputError: What describes the model is malformed.
+    """
+    text = os.fspath(model)
+    match = _SCHEME.match(text)
+    if match is None or os.path.lexists(text):
+        return _local(text)
+    scheme = match[1]
+    if scheme == "hf":
+        from r1prov.stores.hub import HubStore, parse_hub_location
+
+        location = parse_hub_location(text)
+        return HubStore(location.repo, location.revision)
+    if scheme == "ollama":
+        from r1prov.stores.ollama import OllamaStore
+
+        return OllamaStore(text)
+    if scheme in _OBJECT_SCHEMES:
+        from r1prov.stores.object_store import ObjectStore
+
+        return ObjectStore(text)
+    raise UsageError(
+        f"{quoted(text)} is in no store that r1prov reads",
+        hint=f"a path, or one of {', '.join(f'{one}://' for one in SCHEMES)}",
+    )
+
+
+def _local(path: str) -> LocalStore:
+    from r1prov.stores.hub_cache import find_snapshot
+
+    return LocalStore(find_snapshot(path) or path)
