@@ -8,7 +8,7 @@ import typer
 
 from r1prov.cli.options import Format, Jobs, Output, Quiet, ReportFormat
 
-_SIDE = "Directory, weight file, manifest file, or name of a known model."
+_SIDE = "A model as elsewhere, a manifest file, or the name of a known model."
 
 
 def command(
@@ -16,6 +16,12 @@ def command(
     b: Annotated[str, typer.Argument(metavar="B", help=_SIDE)],
     headers_only: Annotated[
         bool, typer.Option("--headers-only", help="Do not hash; compare sizes and tensors.")
+    ] = False,
+    by_tensor: Annotated[
+        bool,
+        typer.Option(
+            "--by-tensor", help="Compare weights tensor by tensor, whatever files they are in."
+        ),
     ] = False,
     jobs: Jobs = None,
     format: Format = ReportFormat.TEXT,  # noqa: A002 - the option is called --format
@@ -32,6 +38,8 @@ def command(
       r1prov diff ./model ./copy
       r1prov diff DeepSeek-R1 /models/r1 --headers-only
       r1prov diff old.toml new.toml
+      r1prov diff ./model ./resharded --by-tensor
+      r1prov diff DeepSeek-R1 hf://deepseek-ai/DeepSeek-R1
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import emit
     from r1prov.cli.progress import hashing_progress
@@ -42,7 +50,14 @@ def command(
     shelf = load_shelf()
     with hashing_progress(quiet=quiet) as progress:
         sides = [
-            load_side(text, shelf, hashing=not headers_only, workers=jobs, progress=progress)
+            load_side(
+                text,
+                shelf,
+                hashing=not headers_only,
+                by_tensor=by_tensor,
+                workers=jobs,
+                progress=progress,
+            )
             for text in (a, b)
         ]
         result = compare(*sides)

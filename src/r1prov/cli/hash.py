@@ -12,7 +12,7 @@ from r1prov.cli.options import Jobs, Model, Output, Quiet
 
 if TYPE_CHECKING:
     from r1prov.hashing.engine import HashResult
-    from r1prov.stores.local import LocalStore
+    from r1prov.stores.base import Store
 
 
 def command(
@@ -45,9 +45,9 @@ def command(
     from r1prov.cli.output import emit_lines
     from r1prov.errors import Unreadable
     from r1prov.hashing.checksums import format_line
-    from r1prov.stores.local import LocalStore
+    from r1prov.stores.locate import open_store
 
-    store = LocalStore(model)
+    store = open_store(model)
     single = Path(model).is_file()
     prefix = "" if relative or single else _prefix(model)
     if check is not None:
@@ -65,17 +65,18 @@ def command(
 def _prefix(model: str) -> str:
     """Paths are printed as they are reached from here, so that `sha256sum -c` finds them."""
     trimmed = model.rstrip("/") or "/"
-    if trimmed == ".":
-        return ""
+    if trimmed == "." or "://" in trimmed:
+        return ""  # a file of a remote store has no path here
     return "/" if trimmed == "/" else trimmed + "/"
 
 
-def _hash(store: LocalStore, jobs: int | None, *, quiet: bool) -> tuple[HashResult, bool]:
+def _hash(store: Store, jobs: int | None, *, quiet: bool) -> tuple[HashResult, bool]:
     """Hash every regular file; say on stderr what was left out. True if nothing was."""
     from r1prov.cli.output import say
     from r1prov.cli.progress import hashing_progress
     from r1prov.hashing.engine import HashJob, hash_blobs
     from r1prov.stores.base import EntryKind
+    from r1prov.stores.locate import traffic_of
     from r1prov.text import printable
 
     entries = store.entries()
@@ -89,10 +90,12 @@ def _hash(store: LocalStore, jobs: int | None, *, quiet: bool) -> tuple[HashResu
         say(f"not hashed: {printable(entry.path)}: {printable(why)}")
     for path, error in sorted(result.errors.items()):
         say(f"not hashed: {printable(path)}: {printable(error.message)}")
+    if (traffic := traffic_of(store)) is not None:
+        say(printable(traffic))
     return result, not left_out and not result.errors
 
 
-def _check(store: LocalStore, sums: Path, prefix: str, jobs: int | None, *, quiet: bool) -> int:
+def _check(store: Store, sums: Path, prefix: str, jobs: int | None, *, quiet: bool) -> int:
     from r1prov.cli.output import emit, say
     from r1prov.hashing.checksums import parse_checksums
     from r1prov.limits import MAX_CHECKSUM_FILE_BYTES

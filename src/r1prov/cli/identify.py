@@ -18,28 +18,46 @@ def command(
     Examples:
       r1prov identify /models/DeepSeek-R1
       r1prov identify ./model --format json
+      r1prov identify hf://deepseek-ai/DeepSeek-R1
+      r1prov identify ollama://deepseek-r1:8b
+      r1prov identify DeepSeek-R1-Q4_K_M.gguf
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import complain, emit
+    from r1prov.cli.output import complain, emit, say
+    from r1prov.family.gguf import identify_gguf
     from r1prov.family.identify import identify
     from r1prov.manifest.shelf import load_shelf
-    from r1prov.render import identification
-    from r1prov.stores.local import LocalStore
+    from r1prov.render import gguf, identification
+    from r1prov.stores.locate import open_store, traffic_of
+    from r1prov.text import printable
     from r1prov.verify.evidence import gather
+    from r1prov.verify.ollama import explain
 
-    evidence = gather(LocalStore(model))
-    inventory = evidence.inventory(evidence.loadable_weights())
-    result = identify(
-        inventory,
-        config=evidence.config,
-        config_sha256=evidence.config_sha256,
-        file_sizes=evidence.sizes(),
-        manifests=load_shelf().manifests(),
-    )
+    store = open_store(model)
+    evidence = gather(store)
     as_json = format is ReportFormat.JSON
-    show = identification.as_json if as_json else identification.as_text
-    emit(show(result, len(inventory)), output)
+    manifests = load_shelf().manifests()
+    if evidence.only_gguf:
+        found = identify_gguf(evidence.gguf, manifests)
+        answer = explain(store, found)
+        show_gguf = gguf.as_json if as_json else gguf.as_text
+        emit(show_gguf(found, answer), output)
+        named = found.name
+    else:
+        inventory = evidence.inventory(evidence.loadable_weights())
+        result = identify(
+            inventory,
+            config=evidence.config,
+            config_sha256=evidence.config_sha256,
+            file_sizes=evidence.sizes(),
+            manifests=manifests,
+        )
+        show = identification.as_json if as_json else identification.as_text
+        emit(show(result, len(inventory)), output)
+        named = result.name
     for path, error in evidence.header_errors.items():
         complain(f"{path}: {error.message}", error.hint)
+    if (traffic := traffic_of(store)) is not None:
+        say(printable(traffic))
     if evidence.header_errors:
         return 1
-    return 0 if result.name is not None else 3
+    return 0 if named is not None else 3

@@ -10,6 +10,7 @@ import typer
 from r1prov.cli.options import Model, Output
 
 if TYPE_CHECKING:
+    from r1prov.formats.inventory import Inventory
     from r1prov.verify.evidence import Evidence
 
 
@@ -33,22 +34,35 @@ def command(
       r1prov inspect ./model --match 'model.layers.0.*'
       r1prov inspect ./model --json | jq .dtypes
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import complain, emit
-    from r1prov.stores.local import LocalStore
+    from r1prov.cli.output import complain, emit, say
+    from r1prov.stores.locate import open_store, traffic_of
+    from r1prov.text import printable
     from r1prov.verify.evidence import gather
 
-    evidence = gather(LocalStore(model))
+    store = open_store(model)
+    evidence = gather(store)
     pattern = match or ("*" if tensors else None)
     emit(_json(evidence, pattern) if json else _text(evidence, pattern), output)
     for path, error in evidence.header_errors.items():
         complain(f"{path}: {error.message}", error.hint)
+    if (traffic := traffic_of(store)) is not None:
+        say(printable(traffic))
     return 1 if evidence.header_errors else 0
+
+
+def _inventory(evidence: Evidence) -> Inventory:
+    """The tensors of every weight file, of whatever format."""
+    from r1prov.formats.inventory import Inventory
+
+    tensors = [tensor for header in evidence.headers.values() for tensor in header.tensors]
+    tensors += [tensor for header in evidence.gguf.values() for tensor in header.tensors]
+    return Inventory(tensors)
 
 
 def _json(evidence: Evidence, pattern: str | None) -> str:
     import json
 
-    inventory = evidence.inventory(evidence.headers)
+    inventory = _inventory(evidence)
     value: dict[str, object] = {
         "schema": "r1prov/inspect/1",
         "files": [
@@ -60,6 +74,20 @@ def _json(evidence: Evidence, pattern: str | None) -> str:
                 "metadata": header.metadata,
             }
             for path, header in sorted(evidence.headers.items())
+        ]
+        + [
+            {
+                "path": path,
+                "size": header.size,
+                "header_bytes": header.header_bytes,
+                "tensors": len(header.tensors),
+                "metadata": {
+                    key: item
+                    for key, item in header.metadata.items()
+                    if isinstance(item, str | int | float)
+                },
+            }
+            for path, header in sorted(evidence.gguf.items())
         ],
         "tensors": len(inventory),
         "elements": inventory.elements,
@@ -86,16 +114,13 @@ def _json(evidence: Evidence, pattern: str | None) -> str:
 def _text(evidence: Evidence, pattern: str | None) -> str:
     from r1prov.text import human_bytes, printable, table
 
-    inventory = evidence.inventory(evidence.headers)
+    inventory = _inventory(evidence)
     files: list[tuple[str, ...]] = [("file", "size", "header", "tensors")]
+    headers = [(p, h.size, h.header_bytes, len(h.tensors)) for p, h in evidence.headers.items()]
+    headers += [(p, h.size, h.header_bytes, len(h.tensors)) for p, h in evidence.gguf.items()]
     files += [
-        (
-            printable(path),
-            human_bytes(header.size),
-            f"{header.header_bytes:,} B",
-            f"{len(header.tensors):,}",
-        )
-        for path, header in sorted(evidence.headers.items())
+        (printable(path), human_bytes(size), f"{header_bytes:,} B", f"{count:,}")
+        for path, size, header_bytes, count in sorted(headers)
     ]
     per_dtype: dict[str, list[int]] = {}
     for tensor in inventory:
@@ -110,6 +135,10 @@ def _text(evidence: Evidence, pattern: str | None) -> str:
         f"{len(inventory):,} tensors, {inventory.elements:,} elements, "
         f"{human_bytes(inventory.data_bytes)}\ninventory sha256:{inventory.digest()}",
     ]
+    for path, gguf in sorted(evidence.gguf.items()):
+        pairs: list[tuple[str, ...]] = [("key", f"value in {printable(path)}")]
+        pairs += [(printable(k), printable(str(v)[:120])) for k, v in sorted(gguf.metadata.items())]
+        blocks.append(table(pairs))
     if pattern is not None:
         rows: list[tuple[str, ...]] = [("tensor", "dtype", "shape", "file")]
         rows += [

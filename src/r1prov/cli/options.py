@@ -16,7 +16,14 @@ class ReportFormat(StrEnum):
     JSON = "json"
 
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Directory or file with the weights.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Directory or weight file, hf://org/name@revision, ollama://name:tag, s3://bucket/path"
+        " (also gs://, az://).",
+    ),
+]
 Format = Annotated[
     ReportFormat,
     typer.Option("--format", envvar="R1PROV_FORMAT", help="How the result is written."),

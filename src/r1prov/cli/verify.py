@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from r1prov.cli.options import Format, Jobs, Keys, Model, NoColor, Output, Quiet, ReportFormat
-from r1prov.verify.policy import Level, Scope
+from r1prov.verify.policy import By, Level, Scope
 
 
 def command(
@@ -47,6 +48,34 @@ def command(
             help="all: every file; weights: weight files, inventory and config against headers.",
         ),
     ] = Scope.ALL,
+    by: Annotated[
+        By,
+        typer.Option(
+            "--by",
+            envvar="R1PROV_BY",
+            help="file: every file as listed; tensor: the same weights in any files.",
+        ),
+    ] = By.FILE,
+    read_all: Annotated[
+        bool,
+        typer.Option(
+            "--read-all",
+            envvar="R1PROV_READ_ALL",
+            help="Read every byte of a remote model, not only the digests its store states.",
+        ),
+    ] = False,
+    cache: Annotated[
+        bool,
+        typer.Option(
+            "--cache",
+            envvar="R1PROV_CACHE",
+            help="Take digests of unchanged local files from earlier runs.",
+        ),
+    ] = False,
+    cache_file: Annotated[
+        Path | None,
+        typer.Option("--cache-file", envvar="R1PROV_CACHE_FILE", help="Where the cache is."),
+    ] = None,
     keys: Keys = None,
     jobs: Jobs = None,
     format: Format = ReportFormat.TEXT,  # noqa: A002 - the option is called --format
@@ -66,11 +95,14 @@ def command(
       r1prov verify /models/DeepSeek-R1 --expect full --level structure
       r1prov verify ./my-model --manifest my-model.toml --keys ./keys --expect my-model
       r1prov verify /models/r1 --expect DeepSeek-R1 --scope weights --format json -o report.json
+      r1prov verify hf://deepseek-ai/DeepSeek-R1 --expect full --scope weights
+      r1prov verify ollama://deepseek-r1:7b
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import emit, wants_color
+    from r1prov.cli.output import emit, say, wants_color
     from r1prov.cli.progress import hashing_progress
     from r1prov.render import json as json_report
     from r1prov.render import text as text_report
+    from r1prov.text import printable
     from r1prov.verify.local import verify_path
 
     with hashing_progress(quiet=quiet) as progress:
@@ -80,8 +112,12 @@ def command(
             expect=expect,
             level=level,
             scope=scope,
+            by=by,
+            read_all=read_all,
+            cache=_cache(cache_file, wanted=cache),
             keys=keys,
             workers=jobs,
+            say=None if quiet else lambda line: say(printable(line)),
             progress=progress,
         )
     if format is ReportFormat.JSON:
@@ -90,3 +126,12 @@ def command(
         text = text_report.render(report, color=output is None and wants_color(no_color))
     emit(text, output, quiet=quiet)
     return report.exit_status
+
+
+def _cache(file: Path | None, *, wanted: bool) -> Path | None:
+    """The file of the digest cache, if one is wanted."""
+    if file is not None or not wanted:
+        return file
+    from r1prov.hashing.cache import default_cache_path
+
+    return default_cache_path()

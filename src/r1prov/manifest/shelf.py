@@ -32,11 +32,13 @@ class ShelvedManifest:
         manifest: The parsed manifest, untrusted.
         raw: The bytes of the file.
         path: Where it lies.
+        signed_as: Name under which keys may sign it; None for the manifest's own.
     """
 
     manifest: Manifest
     raw: bytes
     path: Path
+    signed_as: str | None = None
 
     @property
     def sha256(self) -> str:

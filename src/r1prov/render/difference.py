@@ -29,6 +29,8 @@ def as_text(result: Difference) -> str:
             lines.append(f"  … and {len(changes) - _SHOWN:,} more; --format json lists them all")
     lines.append("")
     lines += [f"not compared: {printable(text)}" for text in result.not_compared]
+    if result.equal_tensors is not None:
+        lines.append(f"equal by tensor: {plural(result.equal_tensors, 'tensor')}")
     lines.append("equal in all that was compared" if result.equal else "different")
     return "\n".join(lines) + "\n"
 
@@ -59,6 +61,7 @@ def as_json(result: Difference) -> str:
         "equal": result.equal,
         "files": changes(result.files),
         "tensors": changes(result.tensors),
+        "equal_tensors": result.equal_tensors,
         "not_compared": list(result.not_compared),
     }
     return json.dumps(value, indent=2) + "\n"

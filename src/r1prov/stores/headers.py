@@ -1,10 +1,11 @@
-"""Read the headers of a store's safetensors files."""
+"""Read the headers of a store's weight files: safetensors and GGUF."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
 
 from r1prov.errors import ChangedWhileReading, FormatError, SafetensorsError, StoreError
 from r1prov.formats.safetensors import Header, read_header
@@ -12,7 +13,18 @@ from r1prov.hashing.extents import Extent
 from r1prov.limits import MAX_TENSORS_PER_MODEL
 from r1prov.stores.base import Store
 
+if TYPE_CHECKING:
+    from r1prov.formats.gguf import GgufHeader
+
 SUFFIX = ".safetensors"
+GGUF_SUFFIX = ".gguf"
+
+_T = TypeVar("_T")
+
+
+def gguf_paths(paths: Iterable[str]) -> list[str]:
+    """The paths that name GGUF files."""
+    return [path for path in paths if path.casefold().endswith(GGUF_SUFFIX)]
 
 
 def safetensors_paths(paths: Iterable[str]) -> list[str]:
@@ -34,12 +46,10 @@ def read_headers(
     Returns:
         The header, or the error, of each path, in the order of the paths.
     """
-    if workers is None:
-        workers = getattr(store, "header_workers", 1)
     headers: dict[str, Header] = {}
     errors: dict[str, FormatError | StoreError] = {}
     tensors = 0
-    for path, outcome in _each(store, paths, workers):
+    for path, outcome in _each(store, paths, _read_safetensors, workers):
         if not isinstance(outcome, Header):
             errors[path] = outcome
             continue
@@ -58,19 +68,38 @@ def read_headers(
     return headers, errors
 
 
+def read_gguf_headers(
+    store: Store, paths: Iterable[str]
+) -> tuple[dict[str, GgufHeader], dict[str, FormatError | StoreError]]:
+    """Read GGUF headers, as `read_headers` does those of safetensors files."""
+    headers: dict[str, GgufHeader] = {}
+    errors: dict[str, FormatError | StoreError] = {}
+    for path, outcome in _each(store, paths, _read_gguf, None):
+        if isinstance(outcome, FormatError | StoreError):
+            errors[path] = outcome
+        else:
+            headers[path] = outcome
+    return headers, errors
+
+
 def _each(
-    store: Store, paths: Iterable[str], workers: int
-) -> Iterator[tuple[str, Header | FormatError | StoreError]]:
+    store: Store,
+    paths: Iterable[str],
+    read: Callable[[Store, str], _T],
+    workers: int | None,
+) -> Iterator[tuple[str, _T]]:
     """Path and outcome in the order of the paths; no more than a few are held."""
+    if workers is None:
+        workers = getattr(store, "header_workers", 1)
     if workers <= 1:
         for path in paths:
-            yield path, _read(store, path)
+            yield path, read(store, path)
         return
     pool = ThreadPoolExecutor(workers, thread_name_prefix="r1prov-header")
-    running: deque[tuple[str, Future[Header | FormatError | StoreError]]] = deque()
+    running: deque[tuple[str, Future[_T]]] = deque()
     try:
         for path in paths:
-            running.append((path, pool.submit(_read, store, path)))
+            running.append((path, pool.submit(read, store, path)))
             # Twice as many as run: one slow file at the front keeps nobody idle.
             if len(running) >= 2 * workers:
                 first, future = running.popleft()
@@ -82,10 +111,22 @@ def _each(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _read(store: Store, path: str) -> Header | FormatError | StoreError:
+def _read_safetensors(store: Store, path: str) -> Header | FormatError | StoreError:
     try:
         with store.open(path) as blob:
             return read_header(blob.read_at, blob.size, file=path)
+    except (FormatError, StoreError) as error:
+        return error
+
+
+def _read_gguf(store: Store, path: str) -> GgufHeader | FormatError | StoreError:
+    from r1prov.formats.gguf import read_gguf
+
+    try:
+        with store.open(path) as blob:
+            # Over a network each gap between tensors would cost a request.
+            remote = hasattr(store, "traffic")
+            return read_gguf(blob.read_at, blob.size, file=path, check_padding=not remote)
     except (FormatError, StoreError) as error:
         return error
 

@@ -59,3 +59,9 @@ def _local(path: str) -> LocalStore:
     from r1prov.stores.hub_cache import find_snapshot
 
     return LocalStore(find_snapshot(path) or path)
+
+
+def traffic_of(store: Store) -> str | None:
+    """What a remote store cost so far, in a line; None for one on this machine."""
+    traffic = getattr(store, "traffic", None)
+    return None if traffic is None else f"{store.location}: {traffic.summary()}"

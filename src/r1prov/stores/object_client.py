@@ -25,6 +25,7 @@ from r1prov.errors import (
     Unreadable,
 )
 from r1prov.limits import MAX_STORE_ENTRIES
+from r1prov.text import human_bytes, plural
 
 if TYPE_CHECKING:
     from obstore import ListStream, ObjectMeta
@@ -113,6 +114,10 @@ class Traffic:
 
     requests: int = 0
     bytes: int = 0
+
+    def summary(self) -> str:
+        """One line, such as `165 requests, 21.4 MB`."""
+        return f"{plural(self.requests, 'request')}, {human_bytes(self.bytes)}"
 
 
 class ObjectClient:

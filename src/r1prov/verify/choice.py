@@ -2,30 +2,87 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from r1prov.family.identify import identify
+from r1prov.manifest.schema import Role
 from r1prov.verify.evidence import CONFIG_NAME
 from r1prov.verify.findings import ManifestUse
+from r1prov.verify.ollama import known_build
 
 if TYPE_CHECKING:
+    from r1prov.family.gguf import GgufIdentification
     from r1prov.family.identify import Identification
+    from r1prov.formats.inventory import Inventory
     from r1prov.manifest.shelf import Shelf, ShelvedManifest
     from r1prov.trust.store import TrustDecision
     from r1prov.verify.evidence import Evidence
     from r1prov.verify.policy import Policy
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A manifest, or none.
+
+    Attributes:
+        shelved: The manifest.
+        why: One sentence: why this one, or why none.
+        headline: What the headers say, if they were asked.
+    """
+
+    shelved: ShelvedManifest | None
+    why: str
+    headline: str = ""
+
+
 def choose_manifest(
     shelf: Shelf,
-    identification: Identification,
     evidence: Evidence,
     policy: Policy,
-) -> tuple[ShelvedManifest | None, str]:
-    """The manifest to use and why.
+    loadable: Inventory,
+    gguf: GgufIdentification | None,
+) -> Choice:
+    """The manifest to hold a model against.
 
     Where the headers identify nothing, because they are malformed, say, `config.json` or the
-    expected name still tell what the model is meant to be.
+    expected name still tell what the model is meant to be. GGUF files have their own builds: those
+    of the Ollama library by digest, others by a manifest that lists the file.
+
+    Args:
+        shelf: The manifests at hand.
+        evidence: The model.
+        policy: Which model is expected.
+        loadable: The tensors that a loader would take.
+        gguf: What the GGUF headers say, if the weights are GGUF.
     """
+    build = known_build(evidence.store)
+    if build is not None:
+        return Choice(*build, gguf.summary if gguf else "")
+    if gguf is not None:
+        sizes = evidence.sizes()
+        for item in shelf:
+            weights = [f for f in item.manifest.files if f.role is Role.WEIGHTS and f.size]
+            same = [f.path for f in weights if sizes.get(f.path) == f.size]
+            if same and all(path in evidence.gguf for path in same):
+                return Choice(item, f"it lists {same[0]} with the size it has here", gguf.summary)
+        expected = shelf.find(policy.expect) if policy.expect else None
+        if expected is not None:
+            return Choice(expected, "it is the one that --expect names", gguf.summary)
+        return Choice(None, "no manifest lists these GGUF files", gguf.summary)
+    identification = identify(
+        loadable,
+        config=evidence.config,
+        config_sha256=evidence.config_sha256,
+        file_sizes=evidence.sizes(),
+        manifests=shelf.manifests(),
+    )
+    return Choice(*_by_headers(shelf, identification, evidence, policy), identification.headline())
+
+
+def _by_headers(
+    shelf: Shelf, identification: Identification, evidence: Evidence, policy: Policy
+) -> tuple[ShelvedManifest | None, str]:
     if identification.name is not None:
         best = identification.candidates[0]
         how = "its headers are exactly those" if best.exact else "its headers come closest"

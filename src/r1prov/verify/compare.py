@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from r1prov.errors import ChangedWhileReading
-from r1prov.hashing.engine import HashJob, hash_blobs
 from r1prov.limits import HASH_BUFFER_BYTES
 from r1prov.manifest.shelf import Shelf, resolve_manifest
 from r1prov.manifest.tensor_digests import load_tensor_digests
-from r1prov.stores.headers import tensor_extents
 from r1prov.stores.local import LocalStore
+from r1prov.stores.locate import open_store
 from r1prov.verify.by_tensor import ModelTensor, match_tensors, model_tensors, stated_tensors
 from r1prov.verify.evidence import gather
+from r1prov.verify.hashing import hash_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -46,6 +46,7 @@ class Side:
         data_begins: Path of a weight file to where its tensor data begins.
         leftovers: Files of download tools; they count only where the other side has them too.
         tensors: Tensors with their digests, if those are known.
+        second_hand: A phrase on digests that were stated, not computed; empty if there are none.
     """
 
     label: str
@@ -56,6 +57,7 @@ class Side:
     data_begins: dict[str, int] | None = None
     leftovers: frozenset[str] = frozenset()
     tensors: tuple[ModelTensor, ...] | None = None
+    second_hand: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +125,8 @@ def load_side(
         workers: Hashing threads.
         progress: Called with the number of bytes to hash; returns a callback for bytes done.
     """
-    is_manifest = text.endswith(".toml") or not os.path.lexists(text)
-    if is_manifest:
+    is_store = os.path.lexists(text) or "://" in text
+    if text.endswith(".toml") or not is_store:
         shelved = resolve_manifest(shelf, text)
         manifest = shelved.manifest
         files = {entry.path: FileFacts(entry.size, entry.sha256) for entry in manifest.files}
@@ -139,24 +141,21 @@ def load_side(
             architecture.inventory_sha256 if architecture else None,
             tensors=stated,
         )
-    store = LocalStore(text)
+    store = open_store(text)
     evidence = gather(store)
     own = evidence.files
     digests: dict[str, str] = {}
+    second_hand = ""
     tensors: tuple[ModelTensor, ...] | None = None
     weights = evidence.loadable_weights()
     if hashing:
         counted = {path: evidence.headers[path] for path in weights} if by_tensor else {}
-        jobs = []
-        for path, entry in own.items():
-            header = counted.get(path)
-            extents = tensor_extents(header, size=entry.size) if header is not None else ()
-            jobs.append(HashJob(path, entry.size, extents=extents))
-        on_bytes = progress(sum(job.size for job in jobs)) if progress else None
-        hashed = hash_blobs(store.open, jobs, workers=workers, on_bytes=on_bytes)
+        sizes = {path: entry.size for path, entry in own.items()}
+        hashed = hash_model(evidence, sizes, by_tensor=counted, workers=workers, progress=progress)
         for error in hashed.errors.values():
             raise error
         digests = {path: one.sha256 for path, one in hashed.digests.items()}
+        second_hand = hashed.how(sizes).removeprefix("; ")
         if by_tensor:
             _refuse_changed(own, hashed.digests)
             tensors = tuple(model_tensors(counted, hashed.digests))
@@ -166,10 +165,12 @@ def load_side(
         {path: FileFacts(entry.size, digests.get(path)) for path, entry in own.items()},
         inventory,
         inventory.digest() if len(inventory) else None,
-        store,
+        # Byte by byte only where the bytes are here.
+        store if isinstance(store, LocalStore) else None,
         {path: 8 + header.header_bytes for path, header in evidence.headers.items()},
         frozenset(evidence.leftovers),
         tensors,
+        second_hand,
     )
 
 
@@ -198,6 +199,7 @@ def compare(a: Side, b: Side) -> Difference:
             changes.append(Change(path, _file_text(left), _file_text(right)))
         elif left.sha256 is None or right.sha256 is None:
             undigested += 1
+    not_compared += [f"{one.label}: {one.second_hand}" for one in (a, b) if one.second_hand]
     if undigested:
         not_compared.append(f"content of {undigested:,} files: a digest is unknown on one side")
     tensors: list[Change] = []

@@ -19,11 +19,18 @@ from r1prov.formats.strictjson import parse_json
 from r1prov.limits import MAX_CONFIG_BYTES, MAX_CONFIG_FILES, MAX_SHARD_INDEX_BYTES
 from r1prov.manifest.leftovers import TOOL_FOLDERS, is_tool_leftover
 from r1prov.stores.base import Entry, EntryKind, Store, read_small
-from r1prov.stores.headers import read_headers, safetensors_paths
+from r1prov.stores.headers import (
+    gguf_paths,
+    read_gguf_headers,
+    read_headers,
+    safetensors_paths,
+)
+from r1prov.stores.statements import Statements, read_statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from r1prov.formats.gguf import GgufHeader
     from r1prov.formats.safetensors import Header
 
 INDEX_NAME = "model.safetensors.index.json"
@@ -62,7 +69,8 @@ class Evidence:
         entries: Its listing.
         files: Path to entry of every regular file.
         leftovers: Files of download tools.
-        headers: Path to header of every well-formed weight file.
+        headers: Path to header of every well-formed safetensors file.
+        gguf: Path to header of every well-formed GGUF file.
         header_errors: Path to what is wrong with the header of every other weight file.
         indexes: Path to shard index, of those that are well-formed.
         index_errors: Path to what is wrong with the others.
@@ -70,6 +78,7 @@ class Evidence:
         executables: Path to kind of the files that can run code.
         imports: Path to the globals that a pickle imports, as far as its first bytes tell.
         unread: Path to why first bytes could not be read.
+        stated: Digests that the store states of its files.
     """
 
     store: Store
@@ -77,6 +86,7 @@ class Evidence:
     files: dict[str, Entry] = field(default_factory=dict)
     leftovers: list[str] = field(default_factory=list)
     headers: dict[str, Header] = field(default_factory=dict)
+    gguf: dict[str, GgufHeader] = field(default_factory=dict)
     header_errors: dict[str, FormatError | StoreError] = field(default_factory=dict)
     indexes: dict[str, ShardIndex] = field(default_factory=dict)
     index_errors: dict[str, R1ProvError] = field(default_factory=dict)
@@ -84,6 +94,7 @@ class Evidence:
     executables: dict[str, str] = field(default_factory=dict)
     imports: dict[str, list[str]] = field(default_factory=dict)
     unread: dict[str, StoreError] = field(default_factory=dict)
+    stated: Statements | None = None
 
     @property
     def config(self) -> dict[str, object] | None:
@@ -96,6 +107,11 @@ class Evidence:
         """SHA-256 of `config.json`."""
         found = self.json_files.get(CONFIG_NAME)
         return found.sha256 if found else None
+
+    @property
+    def only_gguf(self) -> bool:
+        """Whether the weights are GGUF files and nothing else."""
+        return bool(self.gguf) and not self.headers
 
     def sizes(self) -> dict[str, int]:
         """Size in bytes of every regular file that is not a tool's leftover."""
@@ -135,6 +151,9 @@ def gather(store: Store) -> Evidence:
         evidence.files[entry.path] = entry
     paths = safetensors_paths(evidence.files)
     evidence.headers, evidence.header_errors = read_headers(store, paths)
+    evidence.gguf, errors = read_gguf_headers(store, gguf_paths(evidence.files))
+    evidence.header_errors |= errors
+    evidence.stated = read_statements(store, entries)
     _read_indexes(evidence)
     _read_json_files(evidence)
     _classify(evidence)
@@ -202,8 +221,8 @@ def _classify(evidence: Evidence) -> None:
     """
     leftovers = []
     for path, entry in evidence.files.items():
-        # A well-formed header proves that the file is safetensors and nothing else.
-        if path in evidence.headers:
+        # A well-formed header proves that the file is weights and nothing else.
+        if path in evidence.headers or path in evidence.gguf:
             continue
         leftover = is_tool_leftover(path, entry.size)
         if leftover and path.startswith(TOOL_FOLDERS):

@@ -363,6 +363,13 @@ _TABLE: tuple[tuple[str, str, str, Severity, str], ...] = (
         _E,
         _REFETCH,
     ),
+    (
+        "603",
+        "stated-digest",
+        "A file is not what its own store says it is",
+        _E,
+        "It was changed after it was stored: fetch it again (`hf download`, `ollama pull`).",
+    ),
 )
 
 RULES: tuple[Rule, ...] = tuple(

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from r1prov.verify.checks.listing import OTHER_FILES
+from r1prov.manifest.roles import role_of
+from r1prov.manifest.schema import Role
+from r1prov.verify.checks.listing import OTHER_FILES, WEIGHT_FILES
 from r1prov.verify.findings import Coverage, Finding, Part
 from r1prov.verify.policy import Scope
 from r1prov.verify.rules import Severity
 
+if TYPE_CHECKING:
+    from r1prov.verify.by_tensor import TensorCheck
+
+# Findings that other names or another sharding of the same tensors bring about.
+_OF_MISSING = frozenset({"file-missing"})
+_OF_PRESENT = frozenset({"file-unlisted", "shadowing-file", "file-size", "file-digest"})
 _LATER_REVISION = (
     "only small files differ, not the weights; they may be of a later revision: go on with "
     "--scope weights, or sign a manifest of your own revision (r1prov manifest create)"
@@ -40,12 +49,47 @@ def scoped_findings(findings: list[Finding], scope: Scope) -> list[Finding]:
     ]
 
 
+def by_tensor_findings(
+    findings: list[Finding], loadable: list[str], check: TensorCheck
+) -> list[Finding]:
+    """Under `--by tensor` names and number of the weight files do not count, only tensors do.
+
+    What the tensors were compared for is a note; a weight file beside those that a loader takes
+    was not compared, so it stays what it is.
+    """
+    if check.undigested:
+        return findings
+    compared = set(loadable)
+    return [
+        replace(one, severity=Severity.NOTE, hint="compared by tensor: files do not count")
+        if one.severity is not Severity.NOTE and _is_about_files(one, compared)
+        else one
+        for one in findings
+    ]
+
+
+def _is_about_files(one: Finding, compared: set[str]) -> bool:
+    if one.rule.name in _OF_MISSING:
+        return role_of(one.subject) in (Role.WEIGHTS, Role.INDEX)
+    return one.rule.name in _OF_PRESENT and (
+        one.subject in compared or role_of(one.subject) is Role.INDEX
+    )
+
+
 def _is_small_error(one: Finding) -> bool:
     return one.part is Part.OTHER and one.severity is Severity.ERROR
 
 
-def scoped_coverage(coverage: list[Coverage], scope: Scope) -> list[Coverage]:
-    """Under `--scope weights` the digests of other files are not required."""
-    if scope is Scope.ALL:
-        return coverage
-    return [replace(one, required=False) if one.item == OTHER_FILES else one for one in coverage]
+def scoped_coverage(
+    coverage: list[Coverage], scope: Scope, *, by_tensor: bool = False
+) -> list[Coverage]:
+    """What the verdict does not need: other files under `--scope weights`, files by tensor.
+
+    Where tensors were compared, an item of its own says whether all were.
+    """
+    optional = set()
+    if scope is Scope.WEIGHTS:
+        optional.add(OTHER_FILES)
+    if by_tensor:
+        optional.add(WEIGHT_FILES)
+    return [replace(one, required=False) if one.item in optional else one for one in coverage]

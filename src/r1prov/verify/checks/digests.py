@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from r1prov.errors import ChangedWhileReading
 from r1prov.manifest.schema import Role
-from r1prov.verify.checks.listing import OTHER_FILES, part_of, part_of_change
+from r1prov.verify.checks.listing import OTHER_FILES, WEIGHT_FILES, part_of, part_of_change
 from r1prov.verify.findings import (
     Coverage,
     CoverageState,
@@ -19,12 +19,12 @@ from r1prov.verify.findings import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from r1prov.hashing.engine import HashResult
     from r1prov.manifest.schema import FileEntry, Manifest
+    from r1prov.verify.hashing import HashedModel
 
 
 def check_digests(
-    manifest: Manifest, hashed: HashResult, git_blobs: dict[str, str]
+    manifest: Manifest, hashed: HashedModel, git_blobs: dict[str, str]
 ) -> Iterator[Finding]:
     """Compare digests.
 
@@ -75,7 +75,7 @@ def _hint(sha256: str, manifest: Manifest) -> str | None:
 
 
 def coverage_of_digests(
-    manifest: Manifest, hashed: HashResult | None, present: Collection[str]
+    manifest: Manifest, hashed: HashedModel | None, present: Collection[str]
 ) -> Iterator[Coverage]:
     """What was hashed, what could not be, and what the manifest has no digest for.
 
@@ -86,7 +86,7 @@ def coverage_of_digests(
     """
     for part in (Part.WEIGHTS, Part.OTHER):
         entries = [entry for entry in manifest.files if part_of(entry.role) is part]
-        item = "SHA-256 of weight files" if part is Part.WEIGHTS else OTHER_FILES
+        item = WEIGHT_FILES if part is Part.WEIGHTS else OTHER_FILES
         if part is Part.WEIGHTS and not any(one.role is Role.WEIGHTS for one in entries):
             # Else a pass under `--scope weights` could rest on no weights at all.
             yield Coverage(item, CoverageState.SKIPPED, "the manifest lists no weight file")
@@ -112,7 +112,7 @@ def coverage_of_digests(
             yield _done(item, entries, hashed)
 
 
-def _done(item: str, entries: list[FileEntry], hashed: HashResult) -> Coverage:
+def _done(item: str, entries: list[FileEntry], hashed: HashedModel) -> Coverage:
     """How many files were hashed and how many are equal, where every digest is known."""
     done = [entry for entry in entries if entry.path in hashed.digests]
     equal = sum(hashed.digests[entry.path].sha256 == entry.sha256 for entry in done)
@@ -121,6 +121,7 @@ def _done(item: str, entries: list[FileEntry], hashed: HashResult) -> Coverage:
         detail += f", {len(done) - equal} differ"
     if len(done) < len(entries):
         detail += "; the others are missing or of another size"
+    detail += hashed.how(entry.path for entry in entries)
     state = CoverageState.CHECKED if len(done) == len(entries) else CoverageState.SKIPPED
     return Coverage(item, state, detail)
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from r1prov.text import quoted
 from r1prov.verify.evidence import CONFIG_NAME
-from r1prov.verify.findings import Finding, finding
+from r1prov.verify.findings import Finding, Part, finding
 from r1prov.verify.rules import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from r1prov.family.gguf import GgufIdentification
     from r1prov.manifest.schema import Manifest
     from r1prov.verify.evidence import Evidence
 
@@ -86,8 +87,31 @@ def check_claims(
         )
 
 
+def check_gguf(
+    identification: GgufIdentification, expect: str | None, manifest: Manifest | None
+) -> Iterator[Finding]:
+    """What a GGUF file says of itself must be borne out by its tensors, and its parts must fit."""
+    acknowledged = manifest is not None and expect == manifest.name
+    for claim in identification.claims:
+        yield finding(
+            "name-claim",
+            identification.model,
+            claim,
+            expected="a name and metadata that the tensors bear out",
+            found=identification.summary,
+            severity=Severity.WARNING if acknowledged else None,
+        )
+    for problem in identification.problems:
+        yield finding("gguf-split", identification.model, problem, part=Part.WEIGHTS)
+
+
 def _directory_names(evidence: Evidence) -> list[str]:
-    """The model's directory; in a Hub cache, where that is a commit id, the repository's."""
+    """The model's directory; in a Hub cache, where that is a commit id, the repository's.
+
+    The name of an Ollama tag claims nothing: what `deepseek-r1:7b` holds is published.
+    """
+    if evidence.store.location.startswith("ollama://"):
+        return []
     parts = evidence.store.location.rstrip("/").split("/")
     if len(parts) > 2 and parts[-2] == "snapshots":
         return [parts[-3]]

@@ -35,6 +35,7 @@ SHADOWING_NAMES = frozenset(
 )
 # The coverage item of everything that is not weights; `--scope weights` does not require it.
 OTHER_FILES = "SHA-256 of other files"
+WEIGHT_FILES = "SHA-256 of weight files"
 _WEIGHT_ROLES = frozenset({Role.WEIGHTS, Role.INDEX})
 # What a release may have beyond a manifest that says its listing is not complete.
 _SMALL_ROLES = frozenset({Role.CONFIG, Role.TOKENIZER, Role.DOCUMENT})

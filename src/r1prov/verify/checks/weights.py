@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from r1prov.errors import FormatError, InputError, StoreError
 from r1prov.family.blueprint import expected_inventory
+from r1prov.formats.gguf_semantics import check_semantics
 from r1prov.manifest.schema import Role
-from r1prov.stores.headers import safetensors_paths
+from r1prov.stores.headers import gguf_paths, safetensors_paths
 from r1prov.text import plural
 from r1prov.verify.checks.hygiene import config_finding
 from r1prov.verify.evidence import CONFIG_NAME
@@ -34,19 +35,24 @@ _NAMED = 5
 
 
 def check_headers(evidence: Evidence) -> Iterator[Finding]:
-    """Every safetensors file must have a header that follows the specification."""
+    """Every weight file must have a header that follows the specification of its format."""
     for path, error in evidence.header_errors.items():
         if isinstance(error, FormatError):
             yield from_format_error(error, path, part=Part.WEIGHTS)
-    for path, header in evidence.headers.items():
-        for name, message in header.warnings:
+    warnings = {path: header.warnings for path, header in evidence.headers.items()}
+    warnings |= {path: header.warnings for path, header in evidence.gguf.items()}
+    for path, found in warnings.items():
+        for name, message in found:
             yield finding(name, path, message, part=Part.WEIGHTS, severity=Severity.WARNING)
+    for path, gguf in evidence.gguf.items():
+        for name, message in check_semantics(gguf):
+            yield finding(name, path, message, part=Part.WEIGHTS)
 
 
 def coverage_of_headers(manifest: Manifest) -> Iterator[Coverage]:
     """Weight files in formats whose headers r1prov does not read are known by digest only."""
     weights = [entry.path for entry in manifest.files if entry.role is Role.WEIGHTS]
-    opaque = sorted(set(weights) - set(safetensors_paths(weights)))
+    opaque = sorted(set(weights) - set(safetensors_paths(weights)) - set(gguf_paths(weights)))
     if opaque:
         yield Coverage(
             "structure of weight files",
@@ -87,7 +93,7 @@ def check_inventory(
     item = "inventory against the manifest"
     architecture = manifest.architecture
     if architecture is None:
-        if not any(entry.role is Role.WEIGHTS for entry in manifest.files):
+        if not safetensors_paths(entry.path for entry in manifest.files):
             return [], []
         return [], [Coverage(item, CoverageState.SKIPPED, "the manifest states none")]
     if partial:

@@ -1,0 +1,45 @@
+"""What the store says of its own files, held against what was hashed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from r1prov.verify.findings import Finding, finding
+from r1prov.verify.rules import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from r1prov.manifest.schema import Manifest
+    from r1prov.verify.evidence import Evidence
+    from r1prov.verify.hashing import HashedModel
+
+
+def check_stated(
+    evidence: Evidence, manifest: Manifest | None, hashed: HashedModel
+) -> Iterator[Finding]:
+    """A file that is not what its store says was changed after it got there.
+
+    Where the manifest has the digest that was found, its signer outweighs the store's records: a
+    file may be replaced after a download and signed as it is.
+    """
+    stated = evidence.stated
+    if stated is None:
+        return
+    signed = {entry.path: entry.sha256 for entry in manifest.files} if manifest else {}
+    for path, digest in hashed.digests.items():
+        if path in hashed.stated:
+            continue
+        conflict = stated.conflict(path, digest)
+        if conflict is None:
+            continue
+        expected, found = conflict
+        as_signed = signed.get(path) == digest.sha256
+        yield finding(
+            "stated-digest",
+            path,
+            f"not what {stated.by} says of it",
+            expected=expected,
+            found=found,
+            severity=Severity.WARNING if as_signed else None,
+        )
