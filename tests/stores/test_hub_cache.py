@@ -309,6 +309,8 @@ def blob_of(snapshot: Path) -> str:
         lambda s: f"../../blobs/../../models--evil--other/blobs/{blob_of(s)}",
         lambda s: str(s.parents[1] / "blobs" / blob_of(s)),
         lambda s: str(s.parents[2] / "models--evil--other" / "blobs" / blob_of(s)),
+        lambda s: f"../../../blobs/{blob_of(s)}",
+        lambda s: f"../blobs/{blob_of(s)}",
         lambda s: "../../../etc/passwd",
         lambda s: "../" * 20 + "etc/passwd",
         lambda s: "/etc/passwd",
@@ -321,7 +323,8 @@ def blob_of(snapshot: Path) -> str:
         lambda s: f"../../blobs/{'0' * 40}",
         lambda s: "../../refs/main",
     ],
-    ids=["other-repo", "other-repo-through-blobs", "absolute-own", "absolute-other", "passwd",
+    ids=["other-repo", "other-repo-through-blobs", "absolute-own", "absolute-other", "one-up-more",
+         "one-up-less", "passwd",
          "passwd-deep", "passwd-absolute", "blobs", "snapshots", "itself", "sibling", "dot",
          "by-name", "dangling", "ref"],
 )  # fmt: skip
