@@ -104,6 +104,8 @@ class Hub:
         self.repos: dict[str, Served] = {}
         self.faults: list[Fault] = []
         self.log: list[Seen] = []
+        # Bytes of all bodies that were handed to the network.
+        self.sent = 0
         self.page_size = 1000
         self.redirect_lfs = True
         # What `Link` names: a mirror may pass on the address of the Hub.
@@ -147,6 +149,10 @@ class Hub:
     def record(self, seen: Seen) -> None:
         with self._lock:
             self.log.append(seen)
+
+    def count_sent(self, count: int) -> None:
+        with self._lock:
+            self.sent += count
 
     def paths(self, server: str = "hub") -> list[str]:
         return [seen.path for seen in self.log if seen.server == server]
@@ -222,7 +228,9 @@ class Hub:
             name, git_id = entry["name"], ObjectID(entry["git_sha1"].encode())
             tree.add(name.encode(), int(entry["mode"], 8), git_id)
             size = entry.get("lfs_size", entry.get("size"))
-            if size is not None:
+            if entry["mode"] != "040000":
+                # A listing has a size for every file; where the vector has none, any will do.
+                size = 1 if size is None else size
                 files[name] = File(Path(), size, entry["git_sha1"], entry.get("lfs_sha256"))
         bare = self.root / f"{value['hub_repo']}.git"
         bare.mkdir(parents=True)
@@ -524,11 +532,10 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.stall:
             self.hub.wait(fault.stall)
         left = count if fault.truncate is None else min(count, fault.truncate)
-        if isinstance(body, bytes):
-            self.wfile.write(body[:left])
-        else:
-            while left > 0:
-                left -= self.wfile.write(body.read(min(left, _CHUNK)))
+        while left > 0:
+            part = body[:left] if isinstance(body, bytes) else body.read(min(left, _CHUNK))
+            left -= self.wfile.write(part)
+            self.hub.count_sent(len(part))
         if fault.extra:
             self.wfile.write(fault.extra)
         if fault.truncate is not None or fault.extra:

@@ -232,7 +232,7 @@ def test_the_headers_of_r1_cost_one_range_a_shard(
     for path in paths:
         with store.open(path) as blob:
             blob.read_at(0, 4096)
-    assert len(hub.log) == store.traffic.total_requests
+    assert len(hub.log) == (329 if redirect else 166)
 
 
 def test_headers_are_read_at_once(skeleton: tuple[Hub, Path]) -> None:
@@ -240,7 +240,7 @@ def test_headers_are_read_at_once(skeleton: tuple[Hub, Path]) -> None:
     hub.redirect_lfs = True
     store = HubStore("deepseek-ai/DeepSeek-R1", endpoint=hub.url)
     paths = safetensors_paths(entry.path for entry in store.entries())[:16]
-    hub.fault("/resolve/", times=16, stall=0.25)
+    hub.fault(SIGNATURE, times=16, stall=0.25)
     begin = time.monotonic()
     assert len(read_headers(store, paths)[0]) == 16
     assert time.monotonic() - begin < 16 * 0.25 / 2

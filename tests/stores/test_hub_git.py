@@ -151,6 +151,13 @@ def test_git_that_is_not_reachable(hub: Hub, fault: dict[str, Any], message: str
     assert "no thanks" not in str(caught.value)
 
 
+def test_a_redirect_is_not_followed(hub: Hub) -> None:
+    hub.fault("info/refs", status=302, headers={"Location": f"{hub.cdn_url}/info/refs"})
+    with pytest.raises(CommitUnavailable):
+        fetch_commit(store_of(hub, "org/gated", TOKEN))
+    assert {seen.server for seen in hub.log} == {"hub"}
+
+
 def test_nobody_listens(hub: Hub, tmp_path: Path) -> None:
     with running_hub(tmp_path) as gone:
         url = gone.url

@@ -27,7 +27,8 @@ from r1prov.text import quoted
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # `repo_folder_name` of `huggingface_hub`; a repository's name has no `--`.
-_FOLDER = re.compile(r"models--([A-Za-z0-9_.-]+?)(?:--([A-Za-z0-9_.-]+))?")
+_PART = r"((?:(?!--)[A-Za-z0-9_.-])+)"
+_FOLDER = re.compile(rf"models--{_PART}(?:--{_PART})?")
 _SNAPSHOT = re.compile(r".*/(models--[^/]+)/snapshots/([^/]+)", re.DOTALL)
 _DOWNLOAD = ".cache/huggingface/download/"
 _METADATA = ".metadata"

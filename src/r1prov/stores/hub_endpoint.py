@@ -18,7 +18,7 @@ def hub_headers(token: str | None) -> dict[str, str]:
     """User agent and token as `huggingface_hub` sends them (HF_TOKEN, the token file)."""
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined, unused-ignore]
 
-    from r1prov import __version__
+    import r1prov
 
     if token and not _TOKEN.fullmatch(token):
         raise UsageError("the token for the Hub has characters that no token has")
@@ -26,7 +26,7 @@ def hub_headers(token: str | None) -> dict[str, str]:
         made = build_hf_headers(
             token=False if token == "" else token,
             library_name="r1prov",
-            library_version=__version__,
+            library_version=r1prov.__version__,
         )
     except Exception:  # noqa: BLE001 - a token file that cannot be read, among others
         raise UsageError("huggingface_hub has no usable token", hint="set HF_TOKEN") from None
