@@ -288,5 +288,5 @@ def _cannot_tell(twins: Sequence[GgufCandidate], known: Manifest | None) -> Iter
                 yield f"whether it is {other}"
         if known.base_model is not None:
             yield f"whether it is another fine-tune of {known.base_model}, or that model itself"
-        yield "whether the weights come from the release: a quantized copy has no published digest"
+        yield "whether the weights are the release's: no digest of a quantized copy is published"
     yield "what the weights hold: a fine-tune has the same shapes"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-from r1prov.errors import ChangedWhileReading, FormatError, SafetensorsError, StoreError
+from r1prov.errors import ChangedWhileReading, FormatError, GgufError, SafetensorsError, StoreError
 from r1prov.formats.safetensors import Header, read_header
 from r1prov.hashing.extents import Extent
 from r1prov.limits import MAX_TENSORS_PER_MODEL
@@ -56,13 +56,7 @@ def read_headers(
         tensors += len(outcome.tensors)
         # Counted on after the cap is passed, so that what follows is not kept either.
         if tensors > MAX_TENSORS_PER_MODEL:
-            errors[path] = SafetensorsError(
-                "too-many-tensors",
-                "the files up to this one have more tensors than any model",
-                subject=path,
-                expected=f"at most {MAX_TENSORS_PER_MODEL:,}",
-                found=f"{tensors:,}",
-            )
+            errors[path] = _too_many(SafetensorsError, path, tensors)
             continue
         headers[path] = outcome
     return headers, errors
@@ -74,12 +68,27 @@ def read_gguf_headers(
     """Read GGUF headers, as `read_headers` does those of safetensors files."""
     headers: dict[str, GgufHeader] = {}
     errors: dict[str, FormatError | StoreError] = {}
+    tensors = 0
     for path, outcome in _each(store, paths, _read_gguf, None):
         if isinstance(outcome, FormatError | StoreError):
             errors[path] = outcome
+            continue
+        tensors += len(outcome.tensors)
+        if tensors > MAX_TENSORS_PER_MODEL:
+            errors[path] = _too_many(GgufError, path, tensors)
         else:
             headers[path] = outcome
     return headers, errors
+
+
+def _too_many(kind: type[FormatError], path: str, tensors: int) -> FormatError:
+    return kind(
+        "too-many-tensors",
+        "the files up to this one have more tensors than any model",
+        subject=path,
+        expected=f"at most {MAX_TENSORS_PER_MODEL:,}",
+        found=f"{tensors:,}",
+    )
 
 
 def _each(
