@@ -41,7 +41,8 @@ StartServer = Callable[..., Server]
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +109,7 @@ def start_s3(start_server) -> Callable[..., S3]:
 
 
 @pytest.fixture
-def clean_environment(monkeypatch, tmp_path) -> pytest.MonkeyPatch:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """No credentials of whoever runs the tests, and no metadata service of their machine."""
     for name in os.environ:
         if name.startswith(("AWS_", "GOOGLE_", "AZURE_", "AZURITE_")):

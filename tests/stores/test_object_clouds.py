@@ -227,7 +227,7 @@ def test_a_wrong_account_key(az, clean_environment) -> None:
     for name, value in az.environment.items():
         clean_environment.setenv(name, value)
     clean_environment.setenv("AZURE_STORAGE_ACCOUNT_KEY", "QUFB" + ACCOUNT_KEY[4:])
-    with pytest.raises(Unreadable, match="denied|refused") as caught:
+    with pytest.raises(Unreadable, match=r"denied|refused") as caught:
         ObjectStore("az://bucket/m", retries=0).entries()
     assert ACCOUNT_KEY[4:] not in f"{caught.value!r} {caught.value.hint}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import signal
 import socket
@@ -47,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Any
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         pass
 
     def do_HEAD(self) -> None:
@@ -166,7 +167,7 @@ def test_ranges_are_concurrent_bounded_conditional_and_without_gaps(faults) -> N
     assert faults.conditions == {'"tag"'}
     assert 2 <= faults.most_under_way <= MAX_OBJECT_RANGES + 1
     edges = [0, *range(OBJECT_PREFETCH_BYTES, faults.size, OBJECT_RANGE_BYTES), faults.size]
-    assert sorted(faults.ranges) == list(zip(edges, edges[1:], strict=False))
+    assert sorted(faults.ranges) == list(itertools.pairwise(edges))
 
 
 @pytest.mark.parametrize("fault", ["busy", "cut"])

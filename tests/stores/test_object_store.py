@@ -416,8 +416,10 @@ def test_urls(url, parts) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "s3:", "s3://", "s3:///a", "http://b/a", "s3://b//", "s3://b/../a", "s3://b/a//b"]
-    + ["s3://user:pass-word@host/a", "s3://b:80/a", "s3://b?x/a", "S3://b/a", "s3://b\u0430/x"],
+    [
+        *("", "s3:", "s3://", "s3:///a", "http://b/a", "s3://b//", "s3://b/../a", "s3://b/a//b"),
+        *("s3://user:pass-word@host/a", "s3://b:80/a", "s3://b?x/a", "S3://b/a", "s3://b\u0430/x"),
+    ],
 )
 def test_urls_of_another_form(url) -> None:
     with pytest.raises(UsageError) as caught:
