@@ -1,7 +1,6 @@
 """Requests to an object store, through `obstore`.
 
-Everything that `obstore` raises is turned into a `StoreError` here. Its own messages are never
-passed on: they quote the URL, which for Azure may carry a shared access signature.
+Everything that `obstore` raises leaves as a `StoreError` (`object_errors`).
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
-import re
 import threading
 import weakref
 from collections.abc import Coroutine
@@ -18,13 +16,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from r1prov.errors import (
-    ChangedWhileReading,
     LimitExceeded,
     NotFound,
     StoreError,
     Unreadable,
 )
 from r1prov.limits import MAX_STORE_ENTRIES
+from r1prov.stores.object_errors import ENDPOINTS, NoSuchRange, changed, timed_out, translate
 
 if TYPE_CHECKING:
     from obstore import ListStream, ObjectMeta
@@ -39,36 +37,6 @@ _PAGE_KEYS = {"s3": 1000, "gs": 1000, "az": 5000}
 _CHUNK_KEYS = 1000
 _CONNECT_SECONDS = 10.0
 _CHUNK_BYTES = 1024 * 1024
-# An error's answer names its reason in XML; only letters are taken over from it.
-_CODE = re.compile(r"<Code>([A-Za-z]{1,64})</Code>")
-_KEY = re.compile(r'Path "(.{1,1024}?)"(?:: | contained)', re.DOTALL)
-_STATUS = re.compile(r"non-2xx status code: (\d{3})")
-_ENDPOINTS = {
-    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
-    "gs": ("GOOGLE_BASE_URL",),
-    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "AZURITE_BLOB_STORAGE_URL"),
-}
-_CREDENTIALS = {
-    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a "
-    "public bucket",
-    "gs": "set GOOGLE_APPLICATION_CREDENTIALS or GOOGLE_SERVICE_ACCOUNT, or "
-    "GOOGLE_SKIP_SIGNATURE=true for a public bucket",
-    "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY or "
-    "AZURE_STORAGE_SAS_TOKEN, or AZURE_SKIP_SIGNATURE=true for a public container",
-}
-# What `obstore` asks when the environment holds no credentials: the machine's metadata service
-# or a token service. An error that names one of them is about credentials, not about the bucket.
-_TOKEN_SERVICE = re.compile(
-    r"/latest/(?:api/token|meta-data)|/computeMetadata/v1|/metadata/identity/oauth2|"
-    r"Error performing token request|TokenRequest \{|AssumeRole|MissingAccount|DecodeKey|"
-    r"MissingKey|Unable to decode service account"
-)
-_NO_BUCKET = {"NoSuchBucket", "ContainerNotFound"}
-_REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
-
-
-class _NoSuchRange(Unreadable):
-    """The object has no byte where a range begins."""
 
 
 class Stamp(NamedTuple):
@@ -167,9 +135,9 @@ class ObjectClient:
         except StoreError as error:
             error.subject = subject
             raise
-        except (TimeoutError, concurrent.futures.TimeoutError):
+        except TimeoutError:
             future.cancel()
-            raise _timed_out(subject) from None
+            raise timed_out(subject) from None
         except Exception as error:  # noqa: BLE001 - whatever the library raises, as one of ours
             # Not chained: the library's message may quote a URL with a signature in it.
             raise self._as_store_error(error, subject) from None
@@ -183,7 +151,7 @@ class ObjectClient:
         """
         try:
             return self.wait(self.start_read(key, 0, prefetch, None), subject)
-        except _NoSuchRange:
+        except NoSuchRange:
             # No range of an empty object can be satisfied (RFC 9110, 14.1.2).
             stamp = self.wait(self._run(self._head(key)), subject)
             if stamp.size:
@@ -249,7 +217,7 @@ class ObjectClient:
         result = await obstore.get_async(self._store, key, options=options)  # type: ignore[arg-type]
         stamp = _stamp(result.meta)
         if pin is not None and stamp != pin:
-            raise _changed(key)
+            raise changed(key)
         want = max(0, min(end, stamp.size) - start)
         chunks, got = [], 0
         async for chunk in result.stream(min_chunk_size=_CHUNK_BYTES):
@@ -270,7 +238,7 @@ class ObjectClient:
         return _stamp(await obstore.head_async(self._store, key))
 
     def _as_store_error(self, error: Exception, subject: str) -> StoreError:
-        return _translate(error, self._scheme, self._bucket, subject)
+        return translate(error, self._scheme, self._bucket, subject)
 
 
 async def _next_page(pages: ListStream[Any]) -> list[ObjectMeta]:
@@ -311,7 +279,7 @@ def _connect(
         "connect_timeout": timedelta(seconds=min(timeout, _CONNECT_SECONDS)),
         # Only where whoever set the endpoint wrote http:// there.
         "allow_http": any(
-            os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS[scheme]
+            os.environ.get(name, "").startswith("http://") for name in ENDPOINTS[scheme]
         ),
     }
     retry: RetryConfig = {
@@ -337,7 +305,7 @@ def _connect(
     except StoreError:
         raise
     except Exception as error:  # noqa: BLE001 - as in `ObjectClient.wait`
-        raise _translate(error, scheme, bucket, f"{scheme}://{bucket}") from None
+        raise translate(error, scheme, bucket, f"{scheme}://{bucket}") from None
 
 
 def _profile(subject: str) -> Boto3CredentialProvider:
@@ -352,88 +320,3 @@ def _profile(subject: str) -> Boto3CredentialProvider:
             "aws configure export-credentials --format env",
         ) from None
     return Boto3CredentialProvider()
-
-
-def _translate(error: Exception, scheme: str, bucket: str, subject: str) -> StoreError:
-    """What an exception of `obstore` means, without any of its words but the error code."""
-    from obstore import exceptions
-
-    text = str(error)
-    code = _first(_CODE, text)
-    status = _first(_STATUS, text)
-    place = f"{scheme}://{bucket}"
-    if isinstance(error, exceptions.InvalidPathError):
-        return _bad_key(text, place)
-    # botocore reads the profiles of AWS_PROFILE.
-    if type(error).__module__.startswith("botocore") or _TOKEN_SERVICE.search(text):
-        return Unreadable(
-            "no credentials were found, or they could not be used",
-            subject=place,
-            hint=_CREDENTIALS[scheme],
-        )
-    if code in _NO_BUCKET:
-        return NotFound("there is no such bucket", subject=place)
-    if isinstance(error, FileNotFoundError):
-        return NotFound("there is no such object", subject=subject)
-    if isinstance(error, exceptions.PreconditionError):
-        return _changed(subject)
-    reason = f" ({code or status})" if code or status else ""
-    denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
-    if isinstance(error, denied) or status in {"401", "403"}:
-        what = "the credentials were refused" if code in _REFUSED else "access was denied"
-        return Unreadable(f"{what}{reason}", subject=subject, hint=_CREDENTIALS[scheme])
-    if status == "416":
-        return _NoSuchRange(f"the server knows no such range{reason}", subject=subject)
-    if status in {"301", "307", "400"} and scheme == "s3":
-        return Unreadable(
-            f"the endpoint did not accept the request{reason}",
-            subject=subject,
-            hint="does AWS_REGION name the bucket's region?",
-        )
-    if "kind: Timeout" in text or "TimedOut" in text:
-        return _timed_out(subject)
-    if "kind: Connect" in text:
-        return Unreadable(
-            "the endpoint cannot be reached",
-            subject=subject,
-            hint=f"check the network and {_ENDPOINTS[scheme][0]}",
-        )
-    if status:
-        return Unreadable(f"the server answered with an error{reason}", subject=subject)
-    return Unreadable(
-        "the answer was cut off, or was not what this protocol asks for",
-        subject=subject,
-        hint=f"check the network and {_ENDPOINTS[scheme][0]}",
-    )
-
-
-def _bad_key(text: str, place: str) -> StoreError:
-    key = _first(_KEY, text)
-    return Unreadable(
-        "holds an object whose key cannot be a file's path, so nothing there can be listed: "
-        + (repr(key) if key else "the key is not named"),
-        subject=place,
-        hint="`..`, `//` and control characters are no part of a model; remove the object, "
-        "or name a prefix without it",
-    )
-
-
-def _changed(subject: str) -> ChangedWhileReading:
-    return ChangedWhileReading(
-        "changed while it was read: the store holds another object now",
-        subject=subject,
-        hint="stop whatever writes to the model and run again",
-    )
-
-
-def _timed_out(subject: str) -> Unreadable:
-    return Unreadable(
-        "the server did not answer in time",
-        subject=subject,
-        hint="run again; a slow line may need fewer files at once",
-    )
-
-
-def _first(pattern: re.Pattern[str], text: str) -> str | None:
-    match = pattern.search(text)
-    return match[1] if match else None
