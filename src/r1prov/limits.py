@@ -128,7 +128,7 @@ OBJECT_RANGE_BYTES: Final = 8 * 1024 * 1024
 # Ranges of one store under way or waiting to be read: what streaming holds in memory, unless more
 # blobs than this are streamed at once.
 MAX_OBJECT_RANGES: Final = 8
-# Read when an object is opened. R1's headers have about 565 tensors and 90 kB: one request each.
+# Read when an object is opened. R1's headers are 76 kB at most, so each is one request.
 OBJECT_PREFETCH_BYTES: Final = 256 * 1024
 # One request, and how often it is sent again; ten times as long for a listing of many pages.
 OBJECT_TIMEOUT_SECONDS: Final = 60.0

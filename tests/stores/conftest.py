@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,9 @@ class Server:
     process: subprocess.Popen[bytes]
 
     def kill(self) -> None:
-        self.process.kill()
+        # Its whole group: the `node` of a wheel is a script that starts the real one.
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
@@ -41,7 +45,8 @@ StartServer = Callable[..., Server]
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +65,7 @@ def start_server(tmp_path_factory) -> Iterator[StartServer]:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         server = Server(f"http://127.0.0.1:{port}", process)
         started.append(server)
@@ -108,7 +114,7 @@ def start_s3(start_server) -> Callable[..., S3]:
 
 
 @pytest.fixture
-def clean_environment(monkeypatch, tmp_path) -> pytest.MonkeyPatch:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """No credentials of whoever runs the tests, and no metadata service of their machine."""
     for name in os.environ:
         if name.startswith(("AWS_", "GOOGLE_", "AZURE_", "AZURITE_")):

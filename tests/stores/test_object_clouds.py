@@ -179,7 +179,7 @@ def test_the_weights_of_a_real_model(cloud) -> None:
     store = ObjectStore(f"{cloud.scheme}://bucket/weights", timeout=10)
     headers, errors = read_headers(store, ["model.safetensors"])
     assert not errors
-    assert store.traffic.requests == 1
+    assert store.traffic.total_requests == 1
     assert headers == read_headers(LocalStore(MODEL), ["model.safetensors"])[0]
     result = hash_blobs(store.open, [HashJob("model.safetensors", len(data))])
     assert result.digests["model.safetensors"].sha256 == hashlib.sha256(data).hexdigest()
@@ -227,7 +227,7 @@ def test_a_wrong_account_key(az, clean_environment) -> None:
     for name, value in az.environment.items():
         clean_environment.setenv(name, value)
     clean_environment.setenv("AZURE_STORAGE_ACCOUNT_KEY", "QUFB" + ACCOUNT_KEY[4:])
-    with pytest.raises(Unreadable, match="denied|refused") as caught:
+    with pytest.raises(Unreadable, match=r"denied|refused") as caught:
         ObjectStore("az://bucket/m", retries=0).entries()
     assert ACCOUNT_KEY[4:] not in f"{caught.value!r} {caught.value.hint}"
 

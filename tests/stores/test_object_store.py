@@ -102,12 +102,12 @@ def test_the_real_model_has_the_same_digests_as_on_disk(
     fences = {entry.path: entry.fence for entry in store.entries()}
     assert {path: d.fence for path, d in ours.digests.items()} == fences
     total = sum(size for _, _, size in listed)
-    assert sum(told) == store.traffic.bytes == total
+    assert sum(told) == store.traffic.total_bytes == total
     ranges = sum(
         1 + max(0, -(-(size - OBJECT_PREFETCH_BYTES) // OBJECT_RANGE_BYTES))
         for _, _, size in listed
     )
-    assert store.traffic.requests == ranges + 2  # a listing before and one after
+    assert store.traffic.total_requests == ranges + 2  # a listing before and one after
 
 
 def test_a_header_costs_one_request(s3_server, s3_environment, real_bucket) -> None:
@@ -115,12 +115,12 @@ def test_a_header_costs_one_request(s3_server, s3_environment, real_bucket) -> N
     store = ObjectStore(f"s3://{real_bucket}/models/MiniLM")
     paths = safetensors_paths(entry.path for entry in store.entries())
     assert paths == ["model.safetensors"]
-    before = store.traffic.requests
+    before = store.traffic.total_requests
     headers, errors = read_headers(store, paths)
     assert not errors
     assert headers == read_headers(LocalStore(MODEL), paths)[0]
-    assert store.traffic.requests - before == 1
-    assert store.traffic.bytes == OBJECT_PREFETCH_BYTES
+    assert store.traffic.total_requests - before == 1
+    assert store.traffic.total_bytes == OBJECT_PREFETCH_BYTES
 
 
 def test_a_single_object_is_a_store_of_one_file(s3_server, s3_environment, real_bucket) -> None:
@@ -233,7 +233,7 @@ def test_listing_is_sorted_by_bytes_and_keeps_to_the_prefix(make_store) -> None:
 def test_more_objects_than_a_page_are_all_listed(make_store) -> None:
     store = make_store({f"m/{number:05}": b"x" for number in range(1005)})
     assert len(listing(store)) == 1005
-    assert store.traffic.requests == 2
+    assert store.traffic.total_requests == 2
 
 
 def test_a_listing_is_capped(make_store, monkeypatch) -> None:
@@ -301,10 +301,10 @@ def test_a_key_that_is_no_path_keeps_the_store_from_being_listed(make_store, key
 @pytest.mark.parametrize("path", ["", "/a", "../a", "b/../a", "b//a", "./a", "a/", "a\0", "a\n"])
 def test_only_relative_paths_are_opened(make_store, path) -> None:
     store = make_store({"m/a": b"x"})
-    before = store.traffic.requests
+    before = store.traffic.total_requests
     with pytest.raises(NotFound):
         store.open(path)
-    assert store.traffic.requests == before
+    assert store.traffic.total_requests == before
 
 
 # What can be wrong with the place
@@ -416,8 +416,10 @@ def test_urls(url, parts) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "s3:", "s3://", "s3:///a", "http://b/a", "s3://b//", "s3://b/../a", "s3://b/a//b"]
-    + ["s3://user:pass-word@host/a", "s3://b:80/a", "s3://b?x/a", "S3://b/a", "s3://b\u0430/x"],
+    [
+        *("", "s3:", "s3://", "s3:///a", "http://b/a", "s3://b//", "s3://b/../a", "s3://b/a//b"),
+        *("s3://user:pass-word@host/a", "s3://b:80/a", "s3://b?x/a", "S3://b/a", "s3://b\u0430/x"),
+    ],
 )
 def test_urls_of_another_form(url) -> None:
     with pytest.raises(UsageError) as caught:

@@ -1,7 +1,6 @@
 """Requests to an object store, through `obstore`.
 
-Everything that `obstore` raises is turned into a `StoreError` here. Its own messages are never
-passed on: they quote the URL, which for Azure may carry a shared access signature.
+Everything that `obstore` raises leaves as a `StoreError` (`object_errors`).
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
-import re
 import threading
 import weakref
 from collections.abc import Coroutine
@@ -18,14 +16,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from r1prov.errors import (
-    ChangedWhileReading,
     LimitExceeded,
     NotFound,
     StoreError,
     Unreadable,
 )
 from r1prov.limits import MAX_STORE_ENTRIES
-from r1prov.text import human_bytes, plural
+from r1prov.stores.object_errors import ENDPOINTS, NoSuchRange, changed, timed_out, translate
+from r1prov.stores.traffic import Traffic
 
 if TYPE_CHECKING:
     from obstore import ListStream, ObjectMeta
@@ -40,36 +38,6 @@ _PAGE_KEYS = {"s3": 1000, "gs": 1000, "az": 5000}
 _CHUNK_KEYS = 1000
 _CONNECT_SECONDS = 10.0
 _CHUNK_BYTES = 1024 * 1024
-# An error's answer names its reason in XML; only letters are taken over from it.
-_CODE = re.compile(r"<Code>([A-Za-z]{1,64})</Code>")
-_KEY = re.compile(r'Path "(.{1,1024}?)"(?:: | contained)', re.DOTALL)
-_STATUS = re.compile(r"non-2xx status code: (\d{3})")
-_ENDPOINTS = {
-    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
-    "gs": ("GOOGLE_BASE_URL",),
-    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "AZURITE_BLOB_STORAGE_URL"),
-}
-_CREDENTIALS = {
-    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a "
-    "public bucket",
-    "gs": "set GOOGLE_APPLICATION_CREDENTIALS or GOOGLE_SERVICE_ACCOUNT, or "
-    "GOOGLE_SKIP_SIGNATURE=true for a public bucket",
-    "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY or "
-    "AZURE_STORAGE_SAS_TOKEN, or AZURE_SKIP_SIGNATURE=true for a public container",
-}
-# What `obstore` asks when the environment holds no credentials: the machine's metadata service
-# or a token service. An error that names one of them is about credentials, not about the bucket.
-_TOKEN_SERVICE = re.compile(
-    r"/latest/(?:api/token|meta-data)|/computeMetadata/v1|/metadata/identity/oauth2|"
-    r"Error performing token request|TokenRequest \{|AssumeRole|MissingAccount|DecodeKey|"
-    r"MissingKey|Unable to decode service account"
-)
-_NO_BUCKET = {"NoSuchBucket", "ContainerNotFound"}
-_REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
-
-
-class _NoSuchRange(Unreadable):
-    """The object has no byte where a range begins."""
 
 
 class Stamp(NamedTuple):
@@ -100,24 +68,6 @@ class Part:
 
     data: bytes
     stamp: Stamp
-
-
-@dataclass(slots=True)
-class Traffic:
-    """What was asked of a store.
-
-    Attributes:
-        requests: Requests, without those that were sent again after a failure; a listing counts
-            as many as it has full pages of the store's page size, and one.
-        bytes: Bytes of objects that arrived, without headers and listings.
-    """
-
-    requests: int = 0
-    bytes: int = 0
-
-    def summary(self) -> str:
-        """One line, such as `165 requests, 21.4 MB`."""
-        return f"{plural(self.requests, 'request')}, {human_bytes(self.bytes)}"
 
 
 class ObjectClient:
@@ -172,9 +122,9 @@ class ObjectClient:
         except StoreError as error:
             error.subject = subject
             raise
-        except (TimeoutError, concurrent.futures.TimeoutError):
+        except TimeoutError:
             future.cancel()
-            raise _timed_out(subject) from None
+            raise timed_out(subject) from None
         except Exception as error:  # noqa: BLE001 - whatever the library raises, as one of ours
             # Not chained: the library's message may quote a URL with a signature in it.
             raise self._as_store_error(error, subject) from None
@@ -188,7 +138,7 @@ class ObjectClient:
         """
         try:
             return self.wait(self.start_read(key, 0, prefetch, None), subject)
-        except _NoSuchRange:
+        except NoSuchRange:
             # No range of an empty object can be satisfied (RFC 9110, 14.1.2).
             stamp = self.wait(self._run(self._head(key)), subject)
             if stamp.size:
@@ -224,7 +174,7 @@ class ObjectClient:
         import obstore
 
         found: list[Listed] = []
-        self.traffic.requests += 1
+        self.traffic.count_request("list")
         try:
             pages = obstore.list(self._store, prefix or None, chunk_size=_CHUNK_KEYS)
         except Exception as error:  # noqa: BLE001 - as in `wait`
@@ -237,7 +187,8 @@ class ObjectClient:
                     subject=f"{self._scheme}://{self._bucket}/{prefix}",
                     hint="name the model's own prefix, as in s3://bucket/models/DeepSeek-R1",
                 )
-        self.traffic.requests += len(found) // _PAGE_KEYS[self._scheme]
+        for _ in range(len(found) // _PAGE_KEYS[self._scheme]):
+            self.traffic.count_request("list")
         return found
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
@@ -246,7 +197,7 @@ class ObjectClient:
     async def _read(self, key: str, start: int, end: int, pin: Stamp | None) -> Part:
         import obstore
 
-        self.traffic.requests += 1
+        self.traffic.count_request("head")
         options: dict[str, Any] = {"range": (start, end)}
         # A weak tag never matches (RFC 9110, 13.1.1); `_same` compares what comes back.
         if pin is not None and pin.e_tag and not pin.e_tag.startswith("W/"):
@@ -254,7 +205,7 @@ class ObjectClient:
         result = await obstore.get_async(self._store, key, options=options)  # type: ignore[arg-type]
         stamp = _stamp(result.meta)
         if pin is not None and stamp != pin:
-            raise _changed(key)
+            raise changed(key)
         want = max(0, min(end, stamp.size) - start)
         chunks, got = [], 0
         async for chunk in result.stream(min_chunk_size=_CHUNK_BYTES):
@@ -263,7 +214,7 @@ class ObjectClient:
             # A server that sends more than was asked for would fill the memory.
             if got > want:
                 raise Unreadable(f"the server sent more than the {want:,} bytes asked for")
-        self.traffic.bytes += got
+        self.traffic.count_bytes("range", got)
         if got != want:
             raise Unreadable(f"the server sent {got:,} of the {want:,} bytes asked for")
         return Part(b"".join(chunks), stamp)
@@ -271,11 +222,11 @@ class ObjectClient:
     async def _head(self, key: str) -> Stamp:
         import obstore
 
-        self.traffic.requests += 1
+        self.traffic.count_request("range")
         return _stamp(await obstore.head_async(self._store, key))
 
     def _as_store_error(self, error: Exception, subject: str) -> StoreError:
-        return _translate(error, self._scheme, self._bucket, subject)
+        return translate(error, self._scheme, self._bucket, subject)
 
 
 async def _next_page(pages: ListStream[Any]) -> list[ObjectMeta]:
@@ -316,7 +267,7 @@ def _connect(
         "connect_timeout": timedelta(seconds=min(timeout, _CONNECT_SECONDS)),
         # Only where whoever set the endpoint wrote http:// there.
         "allow_http": any(
-            os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS[scheme]
+            os.environ.get(name, "").startswith("http://") for name in ENDPOINTS[scheme]
         ),
     }
     retry: RetryConfig = {
@@ -342,7 +293,7 @@ def _connect(
     except StoreError:
         raise
     except Exception as error:  # noqa: BLE001 - as in `ObjectClient.wait`
-        raise _translate(error, scheme, bucket, f"{scheme}://{bucket}") from None
+        raise translate(error, scheme, bucket, f"{scheme}://{bucket}") from None
 
 
 def _profile(subject: str) -> Boto3CredentialProvider:
@@ -357,88 +308,3 @@ def _profile(subject: str) -> Boto3CredentialProvider:
             "aws configure export-credentials --format env",
         ) from None
     return Boto3CredentialProvider()
-
-
-def _translate(error: Exception, scheme: str, bucket: str, subject: str) -> StoreError:
-    """What an exception of `obstore` means, without any of its words but the error code."""
-    from obstore import exceptions
-
-    text = str(error)
-    code = _first(_CODE, text)
-    status = _first(_STATUS, text)
-    place = f"{scheme}://{bucket}"
-    if isinstance(error, exceptions.InvalidPathError):
-        return _bad_key(text, place)
-    # botocore reads the profiles of AWS_PROFILE.
-    if type(error).__module__.startswith("botocore") or _TOKEN_SERVICE.search(text):
-        return Unreadable(
-            "no credentials were found, or they could not be used",
-            subject=place,
-            hint=_CREDENTIALS[scheme],
-        )
-    if code in _NO_BUCKET:
-        return NotFound("there is no such bucket", subject=place)
-    if isinstance(error, FileNotFoundError):
-        return NotFound("there is no such object", subject=subject)
-    if isinstance(error, exceptions.PreconditionError):
-        return _changed(subject)
-    reason = f" ({code or status})" if code or status else ""
-    denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
-    if isinstance(error, denied) or status in {"401", "403"}:
-        what = "the credentials were refused" if code in _REFUSED else "access was denied"
-        return Unreadable(f"{what}{reason}", subject=subject, hint=_CREDENTIALS[scheme])
-    if status == "416":
-        return _NoSuchRange(f"the server knows no such range{reason}", subject=subject)
-    if status in {"301", "307", "400"} and scheme == "s3":
-        return Unreadable(
-            f"the endpoint did not accept the request{reason}",
-            subject=subject,
-            hint="does AWS_REGION name the bucket's region?",
-        )
-    if "kind: Timeout" in text or "TimedOut" in text:
-        return _timed_out(subject)
-    if "kind: Connect" in text:
-        return Unreadable(
-            "the endpoint cannot be reached",
-            subject=subject,
-            hint=f"check the network and {_ENDPOINTS[scheme][0]}",
-        )
-    if status:
-        return Unreadable(f"the server answered with an error{reason}", subject=subject)
-    return Unreadable(
-        "the answer was cut off, or was not what this protocol asks for",
-        subject=subject,
-        hint=f"check the network and {_ENDPOINTS[scheme][0]}",
-    )
-
-
-def _bad_key(text: str, place: str) -> StoreError:
-    key = _first(_KEY, text)
-    return Unreadable(
-        "holds an object whose key cannot be a file's path, so nothing there can be listed: "
-        + (repr(key) if key else "the key is not named"),
-        subject=place,
-        hint="`..`, `//` and control characters are no part of a model; remove the object, "
-        "or name a prefix without it",
-    )
-
-
-def _changed(subject: str) -> ChangedWhileReading:
-    return ChangedWhileReading(
-        "changed while it was read: the store holds another object now",
-        subject=subject,
-        hint="stop whatever writes to the model and run again",
-    )
-
-
-def _timed_out(subject: str) -> Unreadable:
-    return Unreadable(
-        "the server did not answer in time",
-        subject=subject,
-        hint="run again; a slow line may need fewer files at once",
-    )
-
-
-def _first(pattern: re.Pattern[str], text: str) -> str | None:
-    match = pattern.search(text)
-    return match[1] if match else None

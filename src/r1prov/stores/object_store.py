@@ -16,7 +16,8 @@ from r1prov.limits import (
 )
 from r1prov.stores.base import Entry, EntryKind
 from r1prov.stores.object_blob import ObjectBlob, ReadAhead, fence
-from r1prov.stores.object_client import SCHEMES, Listed, ObjectClient, Traffic
+from r1prov.stores.object_client import SCHEMES, Listed, ObjectClient
+from r1prov.stores.traffic import Traffic
 
 _MARKER = "directory marker: an object without bytes whose key begins or ends with `/`"
 _NO_PATH = "an object whose key begins or ends with `/`, which no file's path does"
@@ -54,7 +55,11 @@ class ObjectStore:
 
     @property
     def traffic(self) -> Traffic:
-        """Requests and bytes so far."""
+        """What it cost so far.
+
+        Requests that failed and were sent again count once; of a listing, as many as it has full
+        pages of the store's page size, and one. Bytes are those of objects.
+        """
         return self._client.traffic
 
     def entries(self) -> list[Entry]:
