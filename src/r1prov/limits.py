@@ -61,6 +61,8 @@ MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
 MAX_CONFIG_FILES: Final = 128
 # The manifest of an Ollama tag is 1 kB; one with a layer for each tensor of a model may be 1 MB.
 MAX_OLLAMA_MANIFEST_BYTES: Final = 4 * 1024 * 1024
+# transformers writes int(1e30) for "no limit" of `model_max_length`: 31 digits.
+MAX_CONFIG_INT_DIGITS: Final = 64
 # Our own inputs: manifests, trust files, bundles, key files, digest lists.
 MAX_MANIFEST_BYTES: Final = 16 * 1024 * 1024
 # A line for each tensor: R1's 91,991 take 12 MB, `MAX_TENSORS_PER_MODEL` of such names 90 MB.

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from r1prov.cli.options import Jobs, Keys, Model
+from r1prov.cli import create
+from r1prov.cli.options import Keys
 
 app = typer.Typer(
     help="Make, sign, verify, show and list manifests.",
@@ -17,53 +18,7 @@ app = typer.Typer(
 _FILE = typer.Argument(metavar="MANIFEST", help="Manifest file, or the name of a known model.")
 
 
-@app.command("create", short_help="Hash a model and write a manifest of it")
-def create(
-    model: Model,
-    name: Annotated[str, typer.Option(help="Name of the model, as others will expect it.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Manifest file; default NAME.toml.")
-    ] = None,
-    publisher: Annotated[str, typer.Option(help="Who releases the model.")] = "unknown",
-    variant: Annotated[str, typer.Option(help="full, distill, base or other.")] = "other",
-    source: Annotated[str, typer.Option(help="Where it comes from, such as hf://org/name.")] = "",
-    revision: Annotated[str, typer.Option(help="Revision at the source.")] = "",
-    license: Annotated[str, typer.Option(help="Licence of the model.")] = "unknown",  # noqa: A002
-    jobs: Jobs = None,
-) -> None:
-    """Hash a model and write a manifest of it, not signed yet.
-
-    \b
-    Examples:
-      r1prov manifest create ./model --name acme-r1-tuned --publisher acme
-      r1prov manifest sign acme-r1-tuned.toml --key release.key
-    """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import emit, write_new
-    from r1prov.cli.progress import hashing_progress
-    from r1prov.manifest.build import build_manifest
-    from r1prov.manifest.emit import emit_manifest
-    from r1prov.stores.local import LocalStore
-    from r1prov.text import human_bytes, plural
-
-    target = output or Path(f"{name}.toml")
-    store = LocalStore(model)
-    with hashing_progress() as progress:
-        made = build_manifest(
-            store,
-            name=name,
-            publisher=publisher,
-            variant=variant,
-            source=source,
-            revision=revision,
-            license=license,
-            workers=jobs,
-            progress=progress,
-        )
-    write_new(target, emit_manifest(made))
-    total = sum(entry.size or 0 for entry in made.files)
-    emit(
-        f"{target}: {plural(len(made.files), 'file')}, {human_bytes(total)}, not signed yet\n", None
-    )
+app.command("create", short_help="State every file of a model in a manifest")(create.command)
 
 
 @app.command("sign", short_help="Sign a manifest file")

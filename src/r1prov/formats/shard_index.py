@@ -7,6 +7,7 @@ they would read in more than one way.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, cast
@@ -17,7 +18,9 @@ from r1prov.formats.strictjson import parse_json
 from r1prov.limits import MAX_INT63, MAX_SHARD_INDEX_BYTES, MAX_TENSORS_PER_MODEL
 from r1prov.text import plural, quoted
 
-SUFFIX: Final = ".safetensors.index.json"
+# `model.safetensors.index.json`, and of a variant `model.safetensors.index.fp16.json`
+# (`_add_variant` in transformers).
+_NAME = re.compile(r".*\.safetensors\.index(?:\.[^./]+)?\.json", re.IGNORECASE | re.DOTALL)
 # An index is an object of objects; `metadata` of some writers holds one level more.
 _MAX_DEPTH: Final = 4
 
@@ -46,6 +49,11 @@ class Disagreement(NamedTuple):
     found: str
 
 
+def is_shard_index(path: str) -> bool:
+    """Whether a path names the index of safetensors shards."""
+    return _NAME.fullmatch(path) is not None
+
+
 def compare_with_shards(
     index: ShardIndex, shards: Mapping[str, Iterable[str]], unread: Iterable[str] = ()
 ) -> list[Disagreement]:
@@ -59,6 +67,7 @@ def compare_with_shards(
     unknown = set(unread)
     named = set(index.weight_map.values())
     inside = {shard: set(shards[shard]) for shard in named & shards.keys()}
+    place = {name: shard for shard, names in inside.items() for name in names}
     wrong = []
     for name, shard in index.weight_map.items():
         if shard in unknown:
@@ -66,14 +75,15 @@ def compare_with_shards(
         if shard not in inside:
             wrong.append(Disagreement(name, f"a safetensors file `{shard}`", "no such weight file"))
         elif name not in inside[shard]:
-            elsewhere = next((s for s in inside if name in inside[s]), None)
-            found = f"in {elsewhere}" if elsewhere else "in no shard"
+            found = f"in {place[name]}" if name in place else "in no shard"
             wrong.append(Disagreement(name, f"in {shard}", found))
     for shard, names in inside.items():
-        wrong += [
-            Disagreement(name, "in the index", f"only in {shard}")
-            for name in sorted(names - index.weight_map.keys())
-        ]
+        for name in sorted(names):
+            meant = index.weight_map.get(name)
+            if meant is None:
+                wrong.append(Disagreement(name, "in the index", f"only in {shard}"))
+            elif meant != shard and meant in inside and name in inside[meant]:
+                wrong.append(Disagreement(name, f"only in {meant}", f"also in {shard}"))
     return wrong
 
 
@@ -105,8 +115,11 @@ def parse_shard_index(raw: bytes, *, file: str) -> ShardIndex:
             )
     if "weight_map" not in value:
         raise _entry(file, "`weight_map` is missing")
+    metadata = value.get("metadata")
     return ShardIndex(
-        file, _weight_map(value["weight_map"], file), _total_size(value.get("metadata", {}), file)
+        file,
+        _weight_map(value["weight_map"], file),
+        _total_size({} if metadata is None else metadata, file),
     )
 
 
@@ -165,6 +178,8 @@ def _total_size(metadata: object, file: str) -> int | None:
     if "total_size" not in metadata:
         return None
     total = metadata["total_size"]
+    if type(total) is float and total.is_integer():
+        total = int(total)  # some writers divide
     if type(total) is not int or not 0 <= total <= MAX_INT63:  # a bool is an `int` subclass
         raise _entry(
             file,

@@ -17,14 +17,21 @@ from r1prov.errors import (
 from r1prov.formats.executables import classify
 from r1prov.formats.inventory import Inventory
 from r1prov.formats.safetensors import Header
-from r1prov.formats.shard_index import SUFFIX as INDEX_SUFFIX
-from r1prov.formats.shard_index import compare_with_shards, parse_shard_index
+from r1prov.formats.shard_index import (
+    ShardIndex,
+    compare_with_shards,
+    is_shard_index,
+    parse_shard_index,
+)
 from r1prov.formats.strictjson import parse_json
+from r1prov.hashing.digest import BlobDigest, Fence
 from r1prov.hashing.engine import HashJob, HashResult, hash_blobs
 from r1prov.limits import MAX_CONFIG_BYTES, MAX_SHARD_INDEX_BYTES
 from r1prov.manifest.architecture import describe_architecture
 from r1prov.manifest.emit import emit_manifest
+from r1prov.manifest.hub_commit import HubCommit
 from r1prov.manifest.leftovers import TOOL_FOLDERS, is_tool_leftover
+from r1prov.manifest.loadable import INDEX_NAME, loadable_inventory, loadable_weights
 from r1prov.manifest.roles import role_of
 from r1prov.manifest.schema import (
     Architecture,
@@ -36,8 +43,17 @@ from r1prov.manifest.schema import (
 )
 from r1prov.manifest.tensor_digests import TensorDigest, check_tensor_digests, emit_tensor_digests
 from r1prov.stores.base import Entry, EntryKind, Store, read_small
-from r1prov.stores.headers import read_headers, safetensors_paths, tensor_extents
+from r1prov.stores.headers import (
+    gguf_paths,
+    read_gguf_headers,
+    read_headers,
+    safetensors_paths,
+    tensor_extents,
+)
 from r1prov.text import quoted
+
+# Given the digests of the files, the commit that binds them, or None if it cannot be had.
+Prove = Callable[[Mapping[str, BlobDigest]], HubCommit | None]
 
 _CONFIG_NAME = "config.json"
 _HEAD_BYTES = 4096
@@ -70,17 +86,22 @@ class Identity(TypedDict, total=False):
 def build_manifest(
     store: Store,
     *,
+    prove: Prove | None = None,
     workers: int | None = None,
     progress: Callable[[int], Callable[[int], None]] | None = None,
     **identity: Unpack[Identity],
 ) -> Manifest:
     """Hash every file of a model, read its headers, and state both.
 
+    Where a remote store states the SHA-256 of a file, that is taken and the file is not fetched;
+    the sources of the manifest say so.
+
     Leftovers of download tools are left out. Everything else must be a readable regular file: a
     manifest of half a model would be worse than none.
 
     Args:
         store: Where the model is.
+        prove: Given the digests, fetches the Hub commit that binds them; None for no proof.
         workers: Hashing threads.
         progress: Called with the number of bytes to hash; returns a callback for bytes done.
         identity: What the manifest calls the model.
@@ -90,7 +111,7 @@ def build_manifest(
         FormatError: A weight file or `config.json` is malformed.
         StoreError: A file cannot be read, or changed while it was read.
     """
-    return _build(store, None, workers, progress, identity)[0]
+    return _build(store, None, workers, progress, identity, prove)[0]
 
 
 def build_manifest_with_tensors(
@@ -129,30 +150,39 @@ def _build(
     workers: int | None,
     progress: Callable[[int], Callable[[int], None]] | None,
     identity: Identity,
+    prove: Prove | None = None,
 ) -> tuple[Manifest, bytes]:
     entries = _regular_files(store)
     sizes = {path: entry.size for path, entry in entries.items()}
     headers, errors = read_headers(store, safetensors_paths(sizes))
-    for error in errors.values():
+    _, gguf_errors = read_gguf_headers(store, gguf_paths(sizes))
+    for error in (*errors.values(), *gguf_errors.values()):
         raise error
-    _check_indexes(store, sizes, headers)
+    index = _check_indexes(store, sizes, headers)
+    stated: dict[str, BlobDigest] = {}
     jobs = []
-    for path, size in sizes.items():
+    for path, entry in entries.items():
+        if entry.stated_sha256 is not None and sidecar is None:
+            nothing_read = Fence(0, 0, entry.size, 0, 0)
+            stated[path] = BlobDigest(path, entry.size, entry.stated_sha256, None, nothing_read)
+            continue
         wanted = sidecar is not None and path in headers
-        extents = tensor_extents(headers[path], size=size) if wanted else ()
-        jobs.append(HashJob(path, size, extents=extents))
-    on_bytes = progress(sum(sizes.values())) if progress else None
+        extents = tensor_extents(headers[path], size=entry.size) if wanted else ()
+        jobs.append(HashJob(path, entry.size, entry.stated_git_blob is not None, extents))
+    on_bytes = progress(sum(job.size for job in jobs)) if progress else None
     hashed = hash_blobs(store.open, jobs, workers=workers, on_bytes=on_bytes)
     for failure in hashed.errors.values():
         raise failure
     _refuse_changed(entries, hashed)
-    inventory = Inventory(tensor for header in headers.values() for tensor in header.tensors)
+    known = stated | hashed.digests
+    commit = prove(known) if prove is not None else None
+    inventory = loadable_inventory(headers, loadable_weights(headers, index))
     if inventory.duplicates:
         first = inventory.duplicates[0]
         raise ManifestError(
             f"tensor {quoted(first.name)} stands in more than one file", subject=first.file
         )
-    digests = {path: found.sha256 for path, found in hashed.digests.items()}
+    digests = {path: found.sha256 for path, found in known.items()}
     raw = b""
     tensors = None
     if sidecar is not None:
@@ -164,16 +194,36 @@ def _build(
             FileEntry(path, size, digests[path], role_of(path)) for path, size in sizes.items()
         ),
         tensors=tensors,
-        sources=(Source("every size and SHA-256", "r1prov manifest create", "computed-here"),),
+        sources=_sources(store, stated, commit),
+        hub_commit=commit,
     )
     # What cannot be read back must not be signed.
     return parse_manifest(emit_manifest(made), subject=made.name), raw
 
 
-def _check_indexes(store: Store, paths: Iterable[str], headers: Mapping[str, Header]) -> None:
-    """An index that does not fit the shards must not be signed either."""
+def _sources(
+    store: Store, stated: Mapping[str, BlobDigest], commit: HubCommit | None
+) -> tuple[Source, ...]:
+    if not stated:
+        return (Source("every size and SHA-256", "r1prov manifest create", "computed-here"),)
+    by = f"the listing of {store.location}"
+    return (
+        Source(
+            "size and SHA-256 of files under Git LFS",
+            f"{by}, bound by the Hub commit" if commit else by,
+            "proved-by-hash" if commit else "one",
+        ),
+        Source("size and SHA-256 of other files", "r1prov manifest create", "computed-here"),
+    )
+
+
+def _check_indexes(
+    store: Store, paths: Iterable[str], headers: Mapping[str, Header]
+) -> ShardIndex | None:
+    """The model's index. One that does not fit the shards must not be signed either."""
+    main = None
     for path in paths:
-        if not path.casefold().endswith(INDEX_SUFFIX):
+        if not is_shard_index(path):
             continue
         index = parse_shard_index(read_small(store, path, MAX_SHARD_INDEX_BYTES), file=path)
         folder = path[: path.rfind("/") + 1]
@@ -191,12 +241,26 @@ def _check_indexes(store: Store, paths: Iterable[str], headers: Mapping[str, Hea
                 found=wrong.found,
                 hint="mend the model first: a manifest of it would state that it is right",
             )
+        if path == INDEX_NAME:
+            main = index
+    return main
 
 
 def _refuse_changed(listed: dict[str, Entry], hashed: HashResult) -> None:
     """Headers were read between the listing and the hashing: all three must be of one state."""
-    for path, entry in listed.items():
-        fence = hashed.digests[path].fence
+    for path, digest in hashed.digests.items():
+        entry, fence = listed[path], digest.fence
+        if entry.stated_git_blob not in (None, digest.git_blob):
+            raise ChangedWhileReading(
+                f"the server sent the Git blob {digest.git_blob}, and lists "
+                f"{entry.stated_git_blob}",
+                subject=path,
+            )
+        if entry.stated_sha256 not in (None, digest.sha256):
+            raise ChangedWhileReading(
+                f"the server sent sha256:{digest.sha256}, and lists {entry.stated_sha256}",
+                subject=path,
+            )
         if entry.fence is not None and entry.fence != fence:
             raise ChangedWhileReading(
                 f"changed while the manifest was made: {entry.fence.changes(fence)}",
@@ -211,6 +275,12 @@ def _sidecar(
     if not len(inventory):
         raise ManifestError(
             "has no safetensors file, so there is no tensor to state", subject=store.location
+        )
+    if any(tensor.name not in hashed.digests[tensor.file].extents for tensor in inventory):
+        raise ManifestError(
+            "has several components with tensors of their own",
+            subject=store.location,
+            hint="make a manifest with tensors of each component's folder",
         )
     raw = emit_tensor_digests(
         TensorDigest(
@@ -248,7 +318,12 @@ def _regular_files(store: Store) -> dict[str, Entry]:
 
 
 def _is_leftover(store: Store, entry: Entry) -> bool:
-    """A tool's bookkeeping by name, and no program by its first bytes."""
+    """A tool's bookkeeping by name, and no program by its first bytes.
+
+    What a Hub lists is part of the release, whatever it is called.
+    """
+    if entry.stated_sha256 is not None or entry.stated_git_blob is not None:
+        return False
     if not is_tool_leftover(entry.path, entry.size):
         return False
     if entry.path.startswith(TOOL_FOLDERS) or entry.kind is not EntryKind.FILE:

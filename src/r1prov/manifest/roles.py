@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from r1prov.formats.shard_index import SUFFIX as INDEX_SUFFIX
+from r1prov.formats.shard_index import is_shard_index
 from r1prov.manifest.schema import Role
 
 _WEIGHTS = frozenset(
@@ -36,7 +36,7 @@ def role_of(path: str) -> Role:
     """What a file is for, by its name alone; a name that says nothing is `other`."""
     name = path.rpartition("/")[2]
     suffix = name.rpartition(".")[2].casefold() if "." in name else ""
-    if name.casefold().endswith((INDEX_SUFFIX, ".bin.index.json")):
+    if is_shard_index(name) or name.casefold().endswith(".bin.index.json"):
         return Role.INDEX
     if name in _TOKENIZERS or suffix in ("tiktoken", "spm"):
         return Role.TOKENIZER

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from r1prov.errors import LimitExceeded, ManifestError, NameRuleError
 from r1prov.formats.names import check_path, find_collisions
+from r1prov.formats.shard_index import is_shard_index
 from r1prov.hashing.digest import tree_digest
 from r1prov.limits import MAX_MANIFEST_BYTES, MAX_STORE_ENTRIES
 from r1prov.manifest.fields import GIT_ID, SHA256, Table, read_toml
@@ -48,7 +49,6 @@ class Role(StrEnum):
 _ROLE_OF_SUFFIX = {
     ".safetensors": Role.WEIGHTS,
     ".gguf": Role.WEIGHTS,
-    ".safetensors.index.json": Role.INDEX,
     ".py": Role.CODE,
 }
 
@@ -269,6 +269,8 @@ def _file(table: Table) -> FileEntry:
         raise table.error("has a sha256 and no size")
     role = Role(table.choice("role", tuple(Role)))
     needed = next((r for end, r in _ROLE_OF_SUFFIX.items() if path.casefold().endswith(end)), role)
+    if is_shard_index(path):
+        needed = Role.INDEX
     if role is not needed:
         # Else `--scope weights` would let weights or code be that it must not.
         raise table.error(f"path {quoted(path)} has role {role.value}; it must be {needed.value}")

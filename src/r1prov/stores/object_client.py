@@ -197,7 +197,7 @@ class ObjectClient:
     async def _read(self, key: str, start: int, end: int, pin: Stamp | None) -> Part:
         import obstore
 
-        self.traffic.count_request("head")
+        self.traffic.count_request("range")
         options: dict[str, Any] = {"range": (start, end)}
         # A weak tag never matches (RFC 9110, 13.1.1); `_same` compares what comes back.
         if pin is not None and pin.e_tag and not pin.e_tag.startswith("W/"):
@@ -222,7 +222,7 @@ class ObjectClient:
     async def _head(self, key: str) -> Stamp:
         import obstore
 
-        self.traffic.count_request("range")
+        self.traffic.count_request("head")
         return _stamp(await obstore.head_async(self._store, key))
 
     def _as_store_error(self, error: Exception, subject: str) -> StoreError:

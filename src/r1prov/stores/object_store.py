@@ -13,6 +13,7 @@ from r1prov.limits import (
     MAX_STORE_DEPTH,
     OBJECT_RETRIES,
     OBJECT_TIMEOUT_SECONDS,
+    REMOTE_HEADER_WORKERS,
 )
 from r1prov.stores.base import Entry, EntryKind
 from r1prov.stores.object_blob import ObjectBlob, ReadAhead, fence
@@ -38,6 +39,8 @@ class ObjectStore:
         UsageError: `url` is of another form.
         StoreError: A package is missing, or the environment configures it wrongly.
     """
+
+    header_workers = REMOTE_HEADER_WORKERS
 
     def __init__(
         self,

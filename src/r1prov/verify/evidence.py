@@ -7,17 +7,24 @@ weights are only hashed, by `pipeline`, after the cheap checks are done.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from r1prov.errors import FormatError, LimitExceeded, R1ProvError, StoreError
 from r1prov.formats.executables import classify, pickle_imports
 from r1prov.formats.inventory import Inventory
-from r1prov.formats.shard_index import SUFFIX as INDEX_SUFFIX
-from r1prov.formats.shard_index import ShardIndex, parse_shard_index
+from r1prov.formats.shard_index import ShardIndex, is_shard_index, parse_shard_index
 from r1prov.formats.strictjson import parse_json
-from r1prov.limits import MAX_CONFIG_BYTES, MAX_CONFIG_FILES, MAX_SHARD_INDEX_BYTES
+from r1prov.limits import (
+    MAX_CONFIG_BYTES,
+    MAX_CONFIG_FILES,
+    MAX_CONFIG_INT_DIGITS,
+    MAX_SHARD_INDEX_BYTES,
+    MAX_TENSORS_PER_MODEL,
+)
 from r1prov.manifest.leftovers import TOOL_FOLDERS, is_tool_leftover
+from r1prov.manifest.loadable import INDEX_NAME, loadable_inventory, loadable_weights
 from r1prov.stores.base import Entry, EntryKind, Store, read_small
 from r1prov.stores.headers import (
     gguf_paths,
@@ -33,12 +40,12 @@ if TYPE_CHECKING:
     from r1prov.formats.gguf import GgufHeader
     from r1prov.formats.safetensors import Header
 
-INDEX_NAME = "model.safetensors.index.json"
 CONFIG_NAME = "config.json"
 # JSON files from which loaders take the names of code to import: `config.json`,
 # `tokenizer_config.json`, `processor_config.json` and their kind (transformers
 # `dynamic_module_utils`), the modules of sentence-transformers, the components of diffusers.
-_CONFIG_SUFFIX = "config.json"
+# `config.4.0.0.json` is for a version of transformers (`configuration_files`).
+_CONFIG = re.compile(r"(?:.*_)?config(?:\.[^/]*)?\.json", re.IGNORECASE | re.DOTALL)
 _OTHER_CONFIGS = frozenset(
     {"modules.json", "model_index.json", "config_sentence_transformers.json"}
 )
@@ -117,23 +124,18 @@ class Evidence:
         """Size in bytes of every regular file that is not a tool's leftover."""
         return {path: entry.size for path, entry in self.files.items()}
 
-    def loadable_weights(self) -> list[str]:
-        """The weight files a loader would take: those of the index, else the top-level ones."""
-        index = self.indexes.get(INDEX_NAME)
-        if index is not None:
-            named = set(index.weight_map.values())
-            return sorted(path for path in self.headers if path in named)
-        top = sorted(path for path in self.headers if "/" not in path)
-        return top or sorted(self.headers)
+    def loadable_weights(self, among: Iterable[str] | None = None) -> list[str]:
+        """The weight files a loader would take.
+
+        Args:
+            among: Files to choose from, perhaps missing ones; by default those that are here.
+        """
+        paths = self.headers if among is None else among
+        return loadable_weights(paths, self.indexes.get(INDEX_NAME))
 
     def inventory(self, paths: Iterable[str]) -> Inventory:
         """The tensors of the weight files at `paths` whose headers are well-formed."""
-        return Inventory(
-            tensor
-            for path in paths
-            if path in self.headers
-            for tensor in self.headers[path].tensors
-        )
+        return loadable_inventory(self.headers, paths)
 
 
 def gather(store: Store) -> Evidence:
@@ -161,14 +163,26 @@ def gather(store: Store) -> Evidence:
 
 
 def _read_indexes(evidence: Evidence) -> None:
-    for path in evidence.files:
-        if not path.casefold().endswith(INDEX_SUFFIX):
-            continue
+    paths = [path for path in evidence.files if is_shard_index(path)]
+    # The model's own first, so that the cap never hides it behind others.
+    paths.sort(key=lambda path: (path != INDEX_NAME, path.count("/"), path))
+    tensors = 0
+    for path in paths:
         try:
             raw = read_small(evidence.store, path, MAX_SHARD_INDEX_BYTES)
-            evidence.indexes[path] = parse_shard_index(raw, file=path)
+            found = parse_shard_index(raw, file=path)
         except (FormatError, LimitExceeded, StoreError) as error:
             evidence.index_errors[path] = error
+            continue
+        tensors += len(found.weight_map)
+        if tensors <= MAX_TENSORS_PER_MODEL:
+            evidence.indexes[path] = found
+        else:
+            evidence.index_errors[path] = LimitExceeded(
+                f"the indexes up to this one name {tensors:,} tensors; the cap is "
+                f"{MAX_TENSORS_PER_MODEL:,}",
+                subject=path,
+            )
 
 
 def _read_json_files(evidence: Evidence) -> None:
@@ -188,7 +202,7 @@ def _can_name_code(path: str) -> bool:
     if path.startswith(TOOL_FOLDERS):
         return False
     name = path.rpartition("/")[2].casefold()
-    return name.endswith(_CONFIG_SUFFIX) or name in _OTHER_CONFIGS
+    return _CONFIG.fullmatch(name) is not None or name in _OTHER_CONFIGS
 
 
 def _read_json(evidence: Evidence, name: str) -> JsonFile:
@@ -196,7 +210,13 @@ def _read_json(evidence: Evidence, name: str) -> JsonFile:
     try:
         raw = read_small(evidence.store, name, MAX_CONFIG_BYTES)
         found.sha256 = hashlib.sha256(raw).hexdigest()
-        value = parse_json(raw, subject=name, max_bytes=MAX_CONFIG_BYTES)
+        value = parse_json(
+            raw,
+            subject=name,
+            max_bytes=MAX_CONFIG_BYTES,
+            max_int_digits=MAX_CONFIG_INT_DIGITS,
+            constants=True,
+        )
         # Only the list of modules of sentence-transformers is an array.
         if isinstance(value, dict) or (isinstance(value, list) and name != CONFIG_NAME):
             found.value = value

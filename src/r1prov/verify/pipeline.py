@@ -15,7 +15,15 @@ from r1prov.errors import LimitExceeded
 from r1prov.family.gguf import identify_gguf
 from r1prov.manifest.shelf import Shelf, resolve_manifest
 from r1prov.trust.store import decide as decide_trust
-from r1prov.verify.checks import digests, hygiene, identity, index, listing, weights
+from r1prov.verify.checks import (
+    code_references,
+    digests,
+    hygiene,
+    identity,
+    index,
+    listing,
+    weights,
+)
 from r1prov.verify.choice import Choice, choose_manifest, describe_use
 from r1prov.verify.evidence import Evidence, gather
 from r1prov.verify.findings import (
@@ -111,7 +119,8 @@ def verify(
             )
         )
     run.findings += hygiene.check_executables(evidence, run.manifest)
-    run.findings += hygiene.check_code_references(evidence, run.manifest)
+    run.findings += code_references.check_code_references(evidence, run.manifest)
+    run.findings += code_references.check_redirects(evidence, run.manifest)
     run.findings += identity.check_expectation(
         policy.expect,
         run.manifest,

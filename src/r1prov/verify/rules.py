@@ -348,6 +348,13 @@ _TABLE: tuple[tuple[str, str, str, Severity, str], ...] = (
         _E,
         "Loaders look for it first, so other weights than the verified ones would load.",
     ),
+    (
+        "508",
+        "config-redirect",
+        "A config makes loaders read other files than those verified",
+        _E,
+        "Remove the key, or sign the model with the files that it names.",
+    ),
     # provenance
     (
         "601",

@@ -116,12 +116,12 @@ class Run:
         self.coverage += listing.coverage_of_listing(listed_findings)
         self.findings += identity.check_claims(evidence, manifest, names, self.policy.expect)
         weight_files = [entry.path for entry in manifest.files if entry.role is Role.WEIGHTS]
-        listed = [path for path in weight_files if path in evidence.headers]
         self.coverage += weights.coverage_of_headers(manifest)
         inventory = loadable
-        if self.policy.by is By.FILE and sorted(listed) != evidence.loadable_weights():
-            inventory = evidence.inventory(listed)
-        partial = any(path not in evidence.headers for path in safetensors_paths(weight_files))
+        meant = evidence.loadable_weights(safetensors_paths(weight_files))
+        if self.policy.by is By.FILE and meant != evidence.loadable_weights():
+            inventory = evidence.inventory(meant)
+        partial = any(path not in evidence.headers for path in meant)
         if self.policy.by is By.TENSOR:
             partial = bool(evidence.header_errors)
         self.findings += weights.check_duplicates(inventory)
@@ -185,7 +185,9 @@ class Run:
         )
         if self.manifest is not None:
             bound = self.proof.bound_git if self.proof else {}
-            self.findings += digests.check_digests(self.manifest, self.hashed, bound)
+            self.findings += digests.check_digests(
+                self.manifest, self.hashed, bound, self.evidence.executables
+            )
         self.findings += statements.check_stated(self.evidence, self.manifest, self.hashed)
         for path, error in self.hashed.errors.items():
             if not isinstance(error, ChangedWhileReading):

@@ -17,14 +17,17 @@ from r1prov.verify.findings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Container, Iterator
 
     from r1prov.manifest.schema import FileEntry, Manifest
     from r1prov.verify.hashing import HashedModel
 
 
 def check_digests(
-    manifest: Manifest, hashed: HashedModel, git_blobs: dict[str, str]
+    manifest: Manifest,
+    hashed: HashedModel,
+    git_blobs: dict[str, str],
+    executables: Container[str],
 ) -> Iterator[Finding]:
     """Compare digests.
 
@@ -32,9 +35,10 @@ def check_digests(
         manifest: What the files must be.
         hashed: What they are.
         git_blobs: Path to Git blob id, from a commit proof that holds.
+        executables: Files that can run code: a change of one counts in either scope.
     """
     for entry in manifest.files:
-        part = part_of_change(entry.role)
+        part = part_of_change(entry, executables)
         error = hashed.errors.get(entry.path)
         if error is not None:
             if isinstance(error, ChangedWhileReading):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from r1prov.errors import FormatError, StoreError
 from r1prov.formats.shard_index import compare_with_shards
+from r1prov.manifest.loadable import INDEX_NAME
 from r1prov.text import plural
-from r1prov.verify.evidence import INDEX_NAME
 from r1prov.verify.findings import Finding, Part, finding, from_format_error
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def check_index(evidence: Evidence, manifest: Manifest | None) -> Iterator[Findi
                 hint=error.hint,
                 part=Part.WEIGHTS,
             )
-    top = [path for path in evidence.headers if "/" not in path]
+    top = [path for path in evidence.loadable_weights() if "/" not in path]
     if len(top) > 1 and not any("/" not in p for p in evidence.indexes | evidence.index_errors):
         yield finding(
             "index-missing",

@@ -14,8 +14,9 @@ from r1prov.verify.findings import Coverage, CoverageState, Finding, Part, findi
 from r1prov.verify.rules import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
+    from r1prov.manifest.schema import FileEntry
     from r1prov.verify.evidence import Evidence
 
 # Loaders look for these names before, or beside, the sharded weights.
@@ -41,12 +42,15 @@ _WEIGHT_ROLES = frozenset({Role.WEIGHTS, Role.INDEX})
 _SMALL_ROLES = frozenset({Role.CONFIG, Role.TOKENIZER, Role.DOCUMENT})
 
 
-def part_of_change(role: Role) -> Part:
-    """The line in which a *changed* file counts: changed code is never a later README.
+def part_of_change(entry: FileEntry, executables: Container[str]) -> Part:
+    """The line in which a *changed* file counts: a changed program is never a later README.
 
-    A missing module does nothing; another one in its place runs in the server.
+    A missing module does nothing; another one in its place runs in the server. What is a program
+    is told by the file at hand as well, whatever it was when it was signed.
     """
-    return Part.MODEL if role is Role.CODE else part_of(role)
+    if entry.role is Role.CODE or entry.path in executables:
+        return Part.MODEL
+    return part_of(entry.role)
 
 
 def part_of(role: Role) -> Part:
@@ -120,7 +124,7 @@ def check_listing(evidence: Evidence, manifest: Manifest) -> Iterator[Finding]:
                 "another size than the manifest says",
                 expected=f"{entry.size:,} bytes",
                 found=f"{found.size:,} bytes",
-                part=part_of_change(entry.role),
+                part=part_of_change(entry, evidence.executables),
             )
     leftovers = [path for path in evidence.leftovers if path not in listed]
     yield from _leftovers(leftovers)

@@ -11,7 +11,7 @@ from r1prov.formats.gguf_semantics import check_semantics
 from r1prov.manifest.schema import Role
 from r1prov.stores.headers import gguf_paths, safetensors_paths
 from r1prov.text import plural
-from r1prov.verify.checks.hygiene import config_finding
+from r1prov.verify.checks.code_references import config_finding
 from r1prov.verify.evidence import CONFIG_NAME
 from r1prov.verify.findings import (
     Coverage,
