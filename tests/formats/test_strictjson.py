@@ -85,6 +85,28 @@ def test_limits_are_inclusive() -> None:
     assert rule_of(b"[[]]", max_depth=1) == "json-depth"
 
 
+def test_what_python_writes_can_be_taken() -> None:
+    # `model_max_length` of transformers, and `time_step_limit` of Mamba 2.
+    most = b'{"model_max_length": 1000000000000000019884624838656}'
+    assert rule_of(most) == "json-number"
+    assert parse(most, max_int_digits=31) == {"model_max_length": int(1e30)}
+    assert parse(b"[-" + most[21:-1] + b"]", max_int_digits=31) == [-int(1e30)]
+    assert rule_of(most, max_int_digits=30) == "json-number"
+    assert rule_of(b"[NaN]", max_int_digits=31) == "json-number"
+    # Longer than the interpreter reads an integer.
+    assert rule_of(b"[" + b"9" * 5000 + b"]", max_int_digits=9999) == "json-number"
+
+    limits = json.dumps(
+        {"time_step_limit": [0.0, float("inf")], "x": [float("-inf"), float("nan")]}
+    )
+    value = parse(limits.encode(), constants=True)
+    assert json.dumps(value) == limits
+    for raw in (b"[1e999]", b"[-1e999]", b"[" + b"9" * 21 + b"]"):
+        assert rule_of(raw, constants=True) == "json-number"
+    for raw in (b"[nan]", b"[+Infinity]", b"[inf]", b"[--Infinity]", b"[NaN1]"):
+        assert rule_of(raw, constants=True) == "json-syntax"
+
+
 def test_too_many_values() -> None:
     raw = b"[" + b"[]," * (MAX_JSON_VALUES + 1) + b"[]]"
     tracemalloc.start()

@@ -2,7 +2,8 @@ r"""JSON read strictly: one text has one meaning, or none.
 
 The `json` module of the standard library takes a byte order mark, UTF-16, duplicate keys (the last
 wins), `NaN`, `1e999` (infinity) and lone surrogates, and dies of deep nesting. Two readers that
-disagree about a text can be shown two models, so all of that is refused here.
+disagree about a text can be shown two models, so all of that is refused here. Configs that Python
+programs wrote may need `NaN`, `Infinity` and long integers: a caller can allow those by name.
 
 Rules: `json-size`, `json-encoding`, `json-depth`, `json-values`, `json-duplicate-key`,
 `json-number`, `json-surrogate`, `json-syntax`.
@@ -12,9 +13,10 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable
 from itertools import accumulate
-from typing import Final, NoReturn
+from typing import Final
 
 from r1prov.errors import JsonError
 from r1prov.limits import MAX_JSON_DEPTH, MAX_JSON_INT_DIGITS, MAX_JSON_VALUES
@@ -99,6 +101,8 @@ def parse_json(
     subject: str,
     max_bytes: int,
     max_depth: int = MAX_JSON_DEPTH,
+    max_int_digits: int = MAX_JSON_INT_DIGITS,
+    constants: bool = False,
     object_hook: Callable[[list[tuple[str, object]]], object] | None = None,
 ) -> object:
     """Parse one strict JSON text.
@@ -108,6 +112,11 @@ def parse_json(
         subject: What the text is, for messages.
         max_bytes: Longest text to look at.
         max_depth: Deepest nesting of arrays and objects.
+        max_int_digits: Most digits of an integer. The `model_max_length` of transformers, which
+            stands for "none", is `int(1e30)` and has 31.
+        constants: Take `NaN`, `Infinity` and `-Infinity` as floats. They are no JSON, but what the
+            `json` module of Python writes, such as in the `time_step_limit` of Mamba 2. A number
+            that overflows to infinity is refused all the same.
         object_hook: Makes a value of the members of an object, in the order of the text; a `dict`
             when absent. Duplicate keys are refused before it is called.
 
@@ -115,7 +124,14 @@ def parse_json(
         JsonError: The text is not strict JSON. Nothing else is raised, whatever the bytes.
     """
     try:
-        return _parse(raw, max_bytes, max_depth, object_hook)
+        return _parse(
+            raw,
+            max_bytes,
+            max_depth,
+            object_hook,
+            max_int_digits=max_int_digits,
+            constants=constants,
+        )
     except JsonError as error:
         error.subject = subject
         raise
@@ -135,6 +151,9 @@ def _parse(
     max_bytes: int,
     max_depth: int,
     object_hook: Callable[[list[tuple[str, object]]], object] | None,
+    *,
+    max_int_digits: int,
+    constants: bool,
 ) -> object:
     if len(raw) > max_bytes:
         raise JsonError(
@@ -182,9 +201,9 @@ def _parse(
 
     value: object = json.JSONDecoder(
         object_pairs_hook=members,
-        parse_int=_integer,
+        parse_int=lambda digits: _integer(digits, max_int_digits),
         parse_float=_number,
-        parse_constant=_refuse_constant,
+        parse_constant=float if constants else _refuse_constant,
     ).decode(text)
     # RFC 8259 §8.2: half a surrogate pair is no character, and readers differ in what they make
     # of it.
@@ -203,15 +222,19 @@ def first_duplicate(pairs: Iterable[tuple[str, object]]) -> str:
     return ""
 
 
-def _integer(digits: str) -> int:
-    if len(digits.lstrip("-")) > MAX_JSON_INT_DIGITS:
-        raise JsonError(
-            "json-number",
-            "an integer is too long",
-            expected=f"at most {MAX_JSON_INT_DIGITS} digits",
-            found=plural(len(digits), "digit"),
-        )
-    return int(digits)
+def _integer(digits: str, most: int) -> int:
+    count = len(digits.lstrip("-"))
+    if count <= most:
+        try:
+            return int(digits)
+        except ValueError:  # longer than `sys.get_int_max_str_digits()` lets the interpreter read
+            most = sys.get_int_max_str_digits()
+    raise JsonError(
+        "json-number",
+        "an integer is too long",
+        expected=f"at most {plural(most, 'digit')}",
+        found=plural(count, "digit"),
+    )
 
 
 def _number(digits: str) -> float:
@@ -223,7 +246,7 @@ def _number(digits: str) -> float:
     return value
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> float:
     # RFC 8259 §6: "Numeric values that cannot be represented […] are not permitted."
     raise JsonError("json-number", f"{quoted(name)} is not a JSON number")
 
