@@ -136,7 +136,9 @@ def library(root, layers, tag="manifests/registry.ollama.ai/library/deepseek-r1/
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-        "config": entry("application/vnd.docker.container.image.v1+json", b'{"model_format":"gguf"}'),
+        "config": entry(
+            "application/vnd.docker.container.image.v1+json", b'{"model_format":"gguf"}'
+        ),
         "layers": [entry(prefix + kind, data) for kind, data in layers],
     }
     path = root / tag
@@ -244,7 +246,7 @@ def reshard(model, target):
         shutil.copytree(folder, target / folder.name)
     names = sorted(tensors)
     parts = {"a": names[::2], "b": names[1::2]}
-    index = {"metadata": {}, "weight_map": {}}
+    index: dict[str, dict[str, str]] = {"metadata": {}, "weight_map": {}}
     for number, part in enumerate(parts.values(), 1):
         file = f"model-{number:05d}-of-00002.safetensors"
         save_file({name: tensors[name] for name in part}, target / file, {"format": "pt"})

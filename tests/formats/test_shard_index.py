@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1prov.errors import ShardIndexError
-from r1prov.formats.shard_index import parse_shard_index
+from r1prov.formats.shard_index import is_shard_index, parse_shard_index
 
 SHARD = "model-00001-of-000163.safetensors"
 
@@ -79,17 +79,33 @@ def test_paths(shard: str) -> None:
         index({"": SHARD}),
         index({"../a": SHARD}),
         index({"a\nb": SHARD}),
-        index({"a": SHARD}, metadata=None),
         index({"a": SHARD}, metadata=[]),
         index({"a": SHARD}, extra={}),
         *(
             b'{"weight_map":{"a":"a.safetensors"},"metadata":{"total_size":' + size + b"}}"
-            for size in (b"-1", b"1.0", b'"5"', b"true", b"null", b"[]", b"{}", b"%d" % 2**63)
+            for size in (b"-1", b"1.5", b'"5"', b"true", b"null", b"[]", b"{}", b"%d" % 2**63)
         ),
     ],
 )
 def test_entries(raw: bytes) -> None:
     assert rule_of(raw) == "index-entry"
+
+
+def test_what_sloppy_writers_leave_is_no_fault() -> None:
+    nothing = parse_shard_index(index({"a": SHARD}, metadata=None), file="i")
+    assert nothing.total_size is None
+    divided = b'{"weight_map":{"a":"a.safetensors"},"metadata":{"total_size":16.0}}'
+    assert parse_shard_index(divided, file="i").total_size == 16
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["m.safetensors.index.json", "a/model.safetensors.index.fp16.json", "M.SAFETENSORS.INDEX.JSON"],
+)
+def test_names_of_indexes(path: str) -> None:
+    assert is_shard_index(path)
+    assert not is_shard_index(path + "x")
+    assert not is_shard_index("pytorch_model.bin.index.json")
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_leftovers_are_left_out(model):
     before = build(model)
     for path in (".gitattributes", ".DS_Store", ".git/HEAD", ".cache/huggingface/CACHEDIR.TAG"):
         (model / path).parent.mkdir(parents=True, exist_ok=True)
-        (model / path).write_text("x")
+        (model / path).write_bytes(b"\0\0\0\1Bud1" if path == ".DS_Store" else b"x")
     assert build(model) == before
 
 
@@ -113,7 +113,8 @@ def test_a_malformed_weight_file_is_refused(model):
 
 def test_a_tensor_in_two_files_is_refused(model):
     raw = (model / "model.safetensors").read_bytes()
-    (model / "second.safetensors").write_bytes(raw)
+    for number in (1, 2):
+        (model / f"model-{number:05d}-of-00002.safetensors").write_bytes(raw)
     with pytest.raises(ManifestError, match="more than one file"):
         build(model)
 

@@ -16,7 +16,7 @@ from r1prov.formats.ollama_manifest import OllamaConfig
 from r1prov.hashing.engine import HashJob, hash_blobs
 from r1prov.limits import MAX_OLLAMA_MANIFEST_BYTES
 from r1prov.stores.base import EntryKind, read_small
-from r1prov.stores.ollama import OllamaStore, layer_faults
+from r1prov.stores.ollama import OllamaStore
 from r1prov.stores.ollama_library import (
     OllamaName,
     is_models_directory,
@@ -120,7 +120,9 @@ def hashed(store: OllamaStore):
 
 
 def faults(store: OllamaStore):
-    return [(f.path, f.message) for f in layer_faults(store.manifest, *hashed(store))]
+    """Layers that were hashed and are not what the manifest states."""
+    stated = store.stated()
+    return [path for path, one in sorted(hashed(store)[1].items()) if one.sha256 != stated[path]]
 
 
 def blob_of(library: Library, data: bytes) -> Path:
@@ -150,7 +152,6 @@ def test_a_real_model(smollm2):
     assert model.size == GGUF.stat().st_size
     assert model.detail == f"blobs/sha256-{store.stated()['model.gguf']}"
     assert {path: digest.sha256 for path, digest in digests.items()} == store.stated()
-    assert list(layer_faults(store.manifest, entries, digests)) == []
     with store.open("model.gguf") as blob:
         assert blob.read_at(0, 4) == b"GGUF"
         assert blob.read_at(blob.size - 1, 9) == GGUF.read_bytes()[-1:]
@@ -167,17 +168,13 @@ def test_one_changed_bit_of_a_layer(library):
     data[20] ^= 1
     blob.write_bytes(data)
     store = OllamaStore("tiny")
-    ((path, message),) = faults(store)
-    assert path == "params"
-    assert "name and the manifest" in message
+    assert faults(store) == ["params"]
 
 
 def test_a_blob_of_another_size(library):
     blob_of(library, TEXTS["template"]).write_bytes(b"")
     store = OllamaStore("tiny")
-    (size,) = layer_faults(store.manifest, store.entries(), {})
-    assert (size.path, size.expected, size.found) == ("template", "13 bytes", "0 bytes")
-    assert [path for path, _ in faults(store)] == ["template", "template"]
+    assert faults(store) == ["template"]
 
 
 def test_missing_and_partly_downloaded_blobs(library):
@@ -296,7 +293,7 @@ def test_digests_in_upper_case(library):
     assert OllamaStore("tiny").stated()["model.gguf"] == digits
     # Where file names differ by case, Ollama opens the one that is written as in the manifest.
     (library.root / "blobs" / f"sha256-{digits.upper()}").write_bytes(b"another file")
-    assert [found[0] for found in faults(OllamaStore("tiny"))] == ["model.gguf", "model.gguf"]
+    assert faults(OllamaStore("tiny")) == ["model.gguf"]
 
 
 PUBLIC = ("registry.ollama.ai", "library")

@@ -116,7 +116,7 @@ class SignedModel:
         (self.model / "tokenizer_config.json").write_text("{}")
         self.manifest = folder / "m.toml"
         self.keys = folder / "keys"
-        self.scope, self.level, self.expect = "all", "full", None
+        self.scope, self.level, self.expect, self.by = "all", "full", None, "file"
         self.store_class = LocalStore
         self.name = str(self.manifest)
         assert run(["key", "generate", "k.pem", "--no-passphrase"]) == 0
@@ -158,10 +158,11 @@ class SignedModel:
     def verify(self, **changes):
         from r1prov.verify.local import load_authorities
         from r1prov.verify.pipeline import verify
-        from r1prov.verify.policy import Level, Policy, Scope
+        from r1prov.verify.policy import By, Level, Policy, Scope
 
         scope, level = changes.get("scope", self.scope), changes.get("level", self.level)
-        policy = Policy(level=Level(level), scope=Scope(scope), expect=self.expect)
+        by = By(self.by)
+        policy = Policy(level=Level(level), scope=Scope(scope), expect=self.expect, by=by)
         store = self.store_class(self.model)
         return verify(store, load_authorities(self.keys), policy, manifest=self.name)
 

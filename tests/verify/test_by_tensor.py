@@ -375,7 +375,7 @@ def test_a_file_replaced_between_header_and_hash_is_no_side(minilm_copy, monkeyp
                 (minilm_copy / "new").rename(path)
             return super().open(name)
 
-    monkeypatch.setattr("r1prov.verify.compare.LocalStore", Swapping)
+    monkeypatch.setattr("r1prov.verify.compare.open_store", Swapping)
     with pytest.raises(ChangedWhileReading, match="after its header was read: inode"):
         sides(minilm_copy)
 

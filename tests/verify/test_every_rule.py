@@ -4,6 +4,7 @@ A case takes a signed, sharded model that passes, breaks one thing and verifies 
 """
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import pytest
 
 from r1prov.cli.app import run
 from r1prov.errors import Unreadable
+from r1prov.family.gguf_skeleton import plan_gguf, write_gguf_skeleton
 from r1prov.family.skeleton import write_skeleton
 from r1prov.hashing.digest import git_blob_id
 from r1prov.limits import MAX_STORE_DEPTH, MAX_TENSORS_PER_FILE
@@ -428,6 +430,116 @@ for _rule, _warns, _raw in _vectors():
         (case.model / SECOND).write_bytes(raw)
 
     CASES.setdefault(_rule, (_put, None))
+
+
+def _gguf_module():
+    """The attacks of the reader's own tests."""
+    path = Path(__file__).parents[1] / "formats" / "test_gguf.py"
+    spec = importlib.util.spec_from_file_location("gguf_attacks", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+GGUF = _gguf_module()
+for _raw, _rule in GGUF.ATTACKS.values():
+
+    def _put_gguf(case, raw=_raw):
+        case.level = Level.STRUCTURE
+        (case.model / "m.gguf").write_bytes(raw)
+
+    CASES.setdefault(_rule, (_put_gguf, None))
+
+
+@breaks("gguf-semantics")
+def _(case):
+    blocks = GGUF.u32("llama.block_count", 10**6)
+    (case.model / "m.gguf").write_bytes(GGUF.build([GGUF.ARCH, blocks]))
+
+
+@breaks("template-suspicious")
+def _(case):
+    template = GGUF.string("tokenizer.chat_template", "{{ ''.__class__.__mro__ }}")
+    (case.model / "m.gguf").write_bytes(GGUF.build([GGUF.ARCH, template]))
+
+
+@breaks("gguf-split")
+def _(case):
+    """Two parts of three: verified by itself, a GGUF model has no other weights beside it."""
+    for path in case.model.glob("model*"):
+        path.unlink()
+    config = TINY_CONFIG | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0}
+    plans = plan_gguf(config, name="m", parts=3)
+    write_gguf_skeleton(plans[:2], case.model)
+
+
+def _with_tensors(case):
+    case.by = "tensor"
+    for file in (case.manifest, case.manifest.with_suffix(".tensors")):
+        file.unlink(missing_ok=True)
+    create = ["manifest", "create", str(case.model), "--name", "m", "-o", "m.toml", "--tensors"]
+    assert run(create) == 0
+    case.sign()
+
+
+def _whole(case, change):
+    """Change the tensors of a model in one file, of F32 so that numpy reads them."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    for path in case.model.glob("model*"):
+        path.unlink()
+    (case.model / "config.json").unlink()
+    tensors = {name: np.arange(8, dtype=np.float32) + n for n, name in enumerate("abc")}
+    save_file(tensors, case.model / "model.safetensors")
+    _with_tensors(case)
+    change(tensors)
+    save_file(tensors, case.model / "model.safetensors")
+
+
+@breaks("tensor-digest")
+def _(case):
+    _whole(case, lambda tensors: tensors["a"].fill(9))
+
+
+@breaks("tensor-missing")
+def _(case):
+    _whole(case, lambda tensors: tensors.pop("a"))
+
+
+@breaks("tensor-unlisted")
+def _(case):
+    _whole(case, lambda tensors: tensors.update(d=tensors["a"] * 3))
+
+
+@breaks("tensor-shape")
+def _(case):
+    _whole(case, lambda tensors: tensors.update(a=tensors["a"].reshape(2, 4)))
+
+
+@breaks("tensor-renamed")
+def _(case):
+    _whole(case, lambda tensors: tensors.update(z=tensors.pop("a")))
+
+
+@breaks("config-redirect")
+def _(case):
+    config = TINY_CONFIG | {"transformers_weights": "/tmp/other.safetensors"}
+    (case.model / "config.json").write_text(json.dumps(config))
+
+
+@breaks("stated-digest")
+def _(case):
+    """Changed after `hf download --local-dir`, and signed by nobody."""
+    folder = case.model / ".cache" / "huggingface" / "download"
+    folder.mkdir(parents=True)
+    etag = hashlib.sha256(b"what was downloaded").hexdigest()
+    (folder / f"{SECOND}.metadata").write_text(f"{'0' * 40}\n{etag}\n1700000000.0\n")
+    with (case.model / SECOND).open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\1")
 
 
 @breaks("too-many-tensors")

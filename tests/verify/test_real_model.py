@@ -195,15 +195,6 @@ def test_a_hub_cache_folder_claims_its_repository(verify, rules, minilm, tmp_pat
     assert (status, rules(report)) == (1, {"name-claim"})
 
 
-def test_the_folder_of_a_repository_in_a_hub_cache_says_where_to_point(verify, minilm, tmp_path):
-    repository = tmp_path / "models--x--y"
-    shutil.copytree(minilm, repository / "snapshots" / "abc")
-    (repository / "snapshots" / "abc" / "model.safetensors").unlink()
-    status, report = verify(repository)
-    assert status == 1
-    assert any("snapshots/abc" in one["hint"] for one in report["findings"])
-
-
 def test_a_config_swapped_while_the_check_runs_is_seen(minilm_copy, monkeypatch):
     """Between reading config.json and the end, another one of the same length takes its place."""
     from r1prov.verify import choice, pipeline

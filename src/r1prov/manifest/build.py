@@ -14,8 +14,8 @@ from r1prov.errors import (
     ManifestError,
     ShardIndexError,
 )
-from r1prov.formats.executables import classify
 from r1prov.formats.inventory import Inventory
+from r1prov.formats.model_config import parse_model_config
 from r1prov.formats.safetensors import Header
 from r1prov.formats.shard_index import (
     ShardIndex,
@@ -23,14 +23,18 @@ from r1prov.formats.shard_index import (
     is_shard_index,
     parse_shard_index,
 )
-from r1prov.formats.strictjson import parse_json
 from r1prov.hashing.digest import BlobDigest, Fence
 from r1prov.hashing.engine import HashJob, HashResult, hash_blobs
 from r1prov.limits import MAX_CONFIG_BYTES, MAX_SHARD_INDEX_BYTES
 from r1prov.manifest.architecture import describe_architecture
 from r1prov.manifest.emit import emit_manifest
 from r1prov.manifest.hub_commit import HubCommit
-from r1prov.manifest.leftovers import TOOL_FOLDERS, is_tool_leftover
+from r1prov.manifest.leftovers import (
+    TOOL_FOLDERS,
+    bytes_to_judge,
+    is_tool_leftover,
+    looks_like_leftover,
+)
 from r1prov.manifest.loadable import INDEX_NAME, loadable_inventory, loadable_weights
 from r1prov.manifest.roles import role_of
 from r1prov.manifest.schema import (
@@ -56,7 +60,6 @@ from r1prov.text import quoted
 Prove = Callable[[Mapping[str, BlobDigest]], HubCommit | None]
 
 _CONFIG_NAME = "config.json"
-_HEAD_BYTES = 4096
 
 
 class Identity(TypedDict, total=False):
@@ -318,7 +321,7 @@ def _regular_files(store: Store) -> dict[str, Entry]:
 
 
 def _is_leftover(store: Store, entry: Entry) -> bool:
-    """A tool's bookkeeping by name, and no program by its first bytes.
+    """A tool's bookkeeping by name, and by what it holds.
 
     What a Hub lists is part of the release, whatever it is called.
     """
@@ -329,7 +332,8 @@ def _is_leftover(store: Store, entry: Entry) -> bool:
     if entry.path.startswith(TOOL_FOLDERS) or entry.kind is not EntryKind.FILE:
         return True
     with store.open(entry.path) as blob:
-        return classify(entry.path, blob.read_at(0, min(_HEAD_BYTES, entry.size))) is None
+        head = blob.read_at(0, min(bytes_to_judge(entry.path), entry.size))
+    return looks_like_leftover(entry.path, head)
 
 
 def _architecture(
@@ -350,7 +354,7 @@ def _read_config(store: Store, sha256: str) -> dict[str, object]:
         raise ManifestError(error.message, subject=_CONFIG_NAME) from None
     if hashlib.sha256(raw).hexdigest() != sha256:
         raise ChangedWhileReading("changed after it was hashed", subject=_CONFIG_NAME)
-    config = parse_json(raw, subject=_CONFIG_NAME, max_bytes=MAX_CONFIG_BYTES)
+    config = parse_model_config(raw, subject=_CONFIG_NAME)
     if not isinstance(config, dict):
         raise FormatError("config-json", "the file is not a JSON object", subject=_CONFIG_NAME)
     return config

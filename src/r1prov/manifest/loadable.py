@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 INDEX_NAME = "model.safetensors.index.json"
 # The names that transformers looks for (`SAFE_WEIGHTS_NAME`), whole or in shards.
-_MAIN = re.compile(r"model(?:-\d{5,}-of-\d{5,})?\.safetensors")
+_MAIN = re.compile(r"model(?:-\d{5,}-of-\d{5,})?\.safetensors", re.IGNORECASE)
 
 
 def loadable_weights(paths: Iterable[str], index: ShardIndex | None) -> list[str]:

@@ -2,7 +2,8 @@
 
 A manifest names blobs by SHA-256, and a blob's file is called by it. Ollama checks a digest when it
 downloads and not again: a blob that was changed later is loaded all the same. So every layer is
-to be hashed, and compared with the manifest (`layer_faults`); the name of a file proves nothing.
+to be hashed, and compared with what the manifest states (`stated`); the name of a file proves
+nothing.
 
 Layout: `manifest/paths.go`, `manifest/manifest.go`, `server/download.go` and `server/fixblobs.go`
 of github.com/ollama/ollama.
@@ -13,8 +14,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +25,7 @@ from r1prov.formats.ollama_manifest import (
     parse_ollama_config,
     parse_ollama_manifest,
 )
-from r1prov.hashing.digest import BlobDigest, Readable
+from r1prov.hashing.digest import Readable
 from r1prov.limits import MAX_OLLAMA_MANIFEST_BYTES
 from r1prov.stores.base import Entry, EntryKind, read_small
 from r1prov.stores.local import LocalStore
@@ -37,29 +36,11 @@ from r1prov.stores.ollama_library import (
     models_directories,
     parse_ollama_name,
 )
-from r1prov.text import plural
 
 # `LinkManifest` in `manifest/manifest.go` writes links of exactly this form, four folders deep.
 _MANIFEST_LINK = re.compile(r"(?:\.\./){4}blobs/(?P<blob>sha256-(?P<hex>[0-9a-f]{64}))")
 _CONFIG: Final = "config.json"
 _SHOWN_TAGS: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class LayerFault:
-    """A layer that is not what the manifest says.
-
-    Attributes:
-        path: Path of the layer in the store.
-        message: What is wrong, in a phrase.
-        expected: What the manifest says.
-        found: What is there.
-    """
-
-    path: str
-    message: str
-    expected: str
-    found: str
 
 
 class OllamaStore:
@@ -126,7 +107,7 @@ class OllamaStore:
         """One entry for each layer and the config, sorted by path.
 
         A layer whose blob is missing or cannot be opened is `UNREADABLE`, one that is a link is a
-        `LINK`; what the manifest says of the size and digest is for `layer_faults` to compare.
+        `LINK`; what the manifest says of its digest is `stated`.
         """
         return sorted(
             (self._entry(layer) for layer in self.manifest.layers), key=lambda entry: entry.path
@@ -201,39 +182,6 @@ class OllamaStore:
         return NotFound(
             message, subject=layer.path, hint=f"`ollama pull {self.name}` downloads what is missing"
         )
-
-
-def layer_faults(
-    manifest: OllamaManifest, entries: Iterable[Entry], digests: Mapping[str, BlobDigest]
-) -> Iterator[LayerFault]:
-    """Compare layers with what the manifest states: sizes, and digests of those that were hashed.
-
-    Entries that are no files, and layers without a digest, yield nothing: who listed and who hashed
-    know why.
-
-    Args:
-        manifest: The tag's manifest.
-        entries: The listing of the store.
-        digests: Path to digest of each layer that was hashed.
-    """
-    sizes = {entry.path: entry.size for entry in entries if entry.kind is EntryKind.FILE}
-    for layer in manifest.layers:
-        size = sizes.get(layer.path)
-        if size is not None and size != layer.size:
-            yield LayerFault(
-                layer.path,
-                "the blob has another size than the manifest says",
-                plural(layer.size, "byte"),
-                plural(size, "byte"),
-            )
-        digest = digests.get(layer.path)
-        if digest is not None and digest.sha256 != layer.sha256:
-            yield LayerFault(
-                layer.path,
-                "the blob is not what its name and the manifest say",
-                f"sha256:{layer.sha256}",
-                f"sha256:{digest.sha256}",
-            )
 
 
 def _blob_names(layer: OllamaLayer) -> list[str]:

@@ -14,16 +14,20 @@ from typing import TYPE_CHECKING
 from r1prov.errors import FormatError, LimitExceeded, R1ProvError, StoreError
 from r1prov.formats.executables import classify, pickle_imports
 from r1prov.formats.inventory import Inventory
+from r1prov.formats.model_config import parse_model_config
 from r1prov.formats.shard_index import ShardIndex, is_shard_index, parse_shard_index
-from r1prov.formats.strictjson import parse_json
 from r1prov.limits import (
     MAX_CONFIG_BYTES,
     MAX_CONFIG_FILES,
-    MAX_CONFIG_INT_DIGITS,
     MAX_SHARD_INDEX_BYTES,
     MAX_TENSORS_PER_MODEL,
 )
-from r1prov.manifest.leftovers import TOOL_FOLDERS, is_tool_leftover
+from r1prov.manifest.leftovers import (
+    TOOL_FOLDERS,
+    bytes_to_judge,
+    is_tool_leftover,
+    looks_like_leftover,
+)
 from r1prov.manifest.loadable import INDEX_NAME, loadable_inventory, loadable_weights
 from r1prov.stores.base import Entry, EntryKind, Store, read_small
 from r1prov.stores.headers import (
@@ -210,13 +214,7 @@ def _read_json(evidence: Evidence, name: str) -> JsonFile:
     try:
         raw = read_small(evidence.store, name, MAX_CONFIG_BYTES)
         found.sha256 = hashlib.sha256(raw).hexdigest()
-        value = parse_json(
-            raw,
-            subject=name,
-            max_bytes=MAX_CONFIG_BYTES,
-            max_int_digits=MAX_CONFIG_INT_DIGITS,
-            constants=True,
-        )
+        value = parse_model_config(raw, subject=name)
         # Only the list of modules of sentence-transformers is an array.
         if isinstance(value, dict) or (isinstance(value, list) and name != CONFIG_NAME):
             found.value = value
@@ -236,8 +234,8 @@ def _read_json(evidence: Evidence, name: str) -> JsonFile:
 def _classify(evidence: Evidence) -> None:
     """Look at the first bytes of everything that no header vouches for.
 
-    A leftover that turns out to be a program is none. What lies in the tools' own folders is not
-    looked at: loaders do not go there, and Git keeps scripts in its own.
+    A leftover that holds anything else than such files do is none. What lies in the tools' own
+    folders is not looked at: loaders do not go there, and Git keeps scripts in its own.
     """
     leftovers = []
     for path, entry in evidence.files.items():
@@ -250,14 +248,15 @@ def _classify(evidence: Evidence) -> None:
             continue
         try:
             with evidence.store.open(path) as blob:
-                head = blob.read_at(0, min(_HEAD_BYTES, entry.size))
+                head = blob.read_at(0, min(bytes_to_judge(path), entry.size))
         except StoreError as error:
             evidence.unread[path] = error
             continue
-        kind = classify(path, head)
+        if leftover and looks_like_leftover(path, head):
+            leftovers.append(path)
+            continue
+        kind = classify(path, head[:_HEAD_BYTES])
         if kind is not None:
             evidence.executables[path] = kind
             evidence.imports[path] = pickle_imports(head) if "pickle" in kind else []
-        elif leftover:
-            leftovers.append(path)
     evidence.leftovers = leftovers

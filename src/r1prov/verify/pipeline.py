@@ -25,7 +25,7 @@ from r1prov.verify.checks import (
     weights,
 )
 from r1prov.verify.choice import Choice, choose_manifest, describe_use
-from r1prov.verify.evidence import Evidence, gather
+from r1prov.verify.evidence import gather
 from r1prov.verify.findings import (
     Coverage,
     CoverageState,
@@ -114,7 +114,6 @@ def verify(
                 "no-weights",
                 store.name,
                 "no safetensors or GGUF file here",
-                hint=_hub_cache_hint(evidence),
                 part=Part.WEIGHTS,
             )
         )
@@ -154,17 +153,6 @@ def verify(
         run.provenance += [answer.summary, *answer.notes]
     run.relist()
     return run.report(use, loadable, headline, started)
-
-
-def _hub_cache_hint(evidence: Evidence) -> str | None:
-    """The folder of a repository in a Hub cache holds the model one level further down."""
-    parts = (entry.path.split("/") for entry in evidence.entries)
-    snapshots = sorted({p[1] for p in parts if len(p) > 2 and p[0] == "snapshots"})
-    if not snapshots:
-        return None
-    return f"a repository of a Hub cache: point at snapshots/{snapshots[0]}" + (
-        f" or one of {len(snapshots) - 1} others" if len(snapshots) > 1 else ""
-    )
 
 
 def _over_a_cap(store: Store, policy: Policy, error: LimitExceeded, started: datetime) -> Report:
