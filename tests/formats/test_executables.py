@@ -102,6 +102,8 @@ def test_pickles_by_content() -> None:
 # Calls `posix.getpid` once something lies on the stack.
 CALL = b"0cposix\ngetpid\n(tR."
 
+IMPORT = b"cposix\ngetpid\n."
+
 RUNNING = [
     b"N" + CALL,
     # Spell the header of a safetensors file, or of a GGUF file.
@@ -111,7 +113,9 @@ RUNNING = [
     b"L0x1L\n" + CALL,
     b"I0x1\n" + CALL,
     b"I1\0 of text\n" + CALL,
+    b"I\0\n" + CALL,
     b"F1\0 of text\n" + CALL,
+    b"Np1\0x\ng1\0y\n" + CALL,
     b"Np 10\ng1_0\n" + CALL,
     # A mark is popped, a value is duplicated and comes back from the memo.
     b"(0N2q\x00h\x000" + CALL,
@@ -127,7 +131,7 @@ RUNNING = [
     b"Nq\x00cposix\ngetpid\nq\x010h\x01(tR.",
     # Data first: some loaders read one pickle after the other.
     b"N.N" + CALL,
-    b"cposix\ngetpid\n.",
+    IMPORT,
 ]
 
 
@@ -141,6 +145,9 @@ def test_whatever_an_unpickler_carries_out_is_a_pickle(
     for name in ("vocab.txt", "model.safetensors", "model.gguf"):
         assert classify(name, data) == "Python pickle"
         assert classify(name, data + b"\nmore") == "Python pickle"
+        # What was called has run, whatever the bytes behind it are.
+        if data != IMPORT:
+            assert classify(name, data[:-1] + b"\xff") == "Python pickle"
     assert pickle_imports(data) != []
     assert not is_data_pickle(data)
 
@@ -154,6 +161,10 @@ def test_what_only_the_pure_unpickler_takes_is_a_pickle() -> None:
 
 
 TEXTS = [
+    "cat\ndog\n",
+    "cat\nhot dog\n)R",
+    "cat\ndog\nS'mores\nant\n",
+    "]Na\n",
     "i\nme\nmy\nmyself\n",
     "i n\nt h\na n\n",
     "imageio==2.34\nnumpy\ntorch\n",
@@ -188,6 +199,19 @@ def test_text_is_no_pickle(text: str) -> None:
         with pytest.raises((pickle.UnpicklingError, EOFError, ImportError, ValueError, TypeError)):
             pickle.loads(data)
         assert classify("README.md", data) is None
+
+
+def test_a_start_with_a_protocol_is_enough() -> None:
+    assert classify("x", b"\x80\x02}q\0N\xff") == "Python pickle"
+    assert classify("x", b"\x80\x04\x95\x10\0") == "Python pickle"
+    assert classify("x", b"\x80\x02}\xff") is None
+
+
+def test_each_pickle_has_a_stack_of_its_own() -> None:
+    # The second one takes a value that the first left behind.
+    assert classify("x", b"NN." + CALL) is None
+    assert pickle_imports(b"NN." + CALL) == []
+    assert pickle_imports(b"N.N" + CALL) == ["posix.getpid"]
 
 
 def test_a_head_that_is_cut_after_an_import_is_a_pickle() -> None:
@@ -229,7 +253,18 @@ def test_data_pickles() -> None:
             assert not is_data_pickle(b"N" + data)
     for data in PICKLES:
         assert not is_data_pickle(data)
-    for text in (b"", b".", b"(.", b"Px\n.", b"NQ.", b"\x82\x01.", b"]Nb.", b"\x80\x06N.", b"h\0."):
+    for text in (
+        b"",
+        b".",
+        b"(.",
+        b"Px\n.",
+        b"NQ.",
+        b"\x82\x01.",
+        b"]Nb.",
+        b"\x80\x06N.",
+        b"h\0.",
+        b"T\0\0\0\x88N.",
+    ):
         assert not is_data_pickle(text)
 
 
@@ -249,6 +284,7 @@ def test_pickle_imports() -> None:
         "posix.system",
     ]
     assert pickle_imports(b"(S'id'\niposix\nsystem\n.") == ["posix.system"]
+    assert pickle_imports(b"\x82\x01)R.") == ["?"]
     assert pickle_imports(b"") == []
 
 
