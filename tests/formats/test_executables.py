@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from r1prov.formats.executables import (
     classify,
     foreign_kind,
-    is_data_pickle,
-    pickle_imports,
     trailing_kind,
 )
+from r1prov.formats.pickles import is_data_pickle, pickle_imports
 
 PICKLES = [pickle.dumps(collections.OrderedDict(a=[1, "x"]), protocol) for protocol in range(6)]
 

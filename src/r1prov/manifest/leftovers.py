@@ -10,7 +10,8 @@ from __future__ import annotations
 import codecs
 from typing import Final
 
-from r1prov.formats.executables import classify, is_data_pickle
+from r1prov.formats.executables import classify
+from r1prov.formats.pickles import is_data_pickle
 
 # What `looks_like_leftover` wants to see of most files, in bytes.
 HEAD_BYTES: Final = 4096

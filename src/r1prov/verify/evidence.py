@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from r1prov.errors import FormatError, LimitExceeded, R1ProvError, StoreError
-from r1prov.formats.executables import classify, pickle_imports
+from r1prov.formats.executables import classify
 from r1prov.formats.inventory import Inventory
 from r1prov.formats.model_config import parse_model_config
+from r1prov.formats.pickles import pickle_imports
 from r1prov.formats.shard_index import ShardIndex, is_shard_index, parse_shard_index
 from r1prov.limits import (
     MAX_CONFIG_BYTES,
