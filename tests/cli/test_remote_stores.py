@@ -64,6 +64,7 @@ def test_a_full_verify_believes_the_hub_and_says_so(hub, call):
     assert status == 0, out + err
     assert "1 of 1 files equal; 1 by the digest that the Hub states, not read" in out
     assert "12 of 12 files equal" in out
+    assert "by digests that the Hub states" in out.splitlines()[0]
     status, out, _ = call("verify", "hf://org/minilm", "--read-all", "--format", "json")
     assert status == 0
     assert json.loads(out)["bytes_hashed"] > 90_000_000

@@ -273,7 +273,7 @@ class Run:
             scope=self.policy.scope.value,
             expected=self.policy.expect,
             manifest=use,
-            headline=_headline(verdict, use, headline, self.policy),
+            headline=_headline(verdict, use, headline, self.policy, result),
             weights=weights_tally,
             other=other_tally,
             findings=findings,
@@ -289,13 +289,23 @@ class Run:
         )
 
 
-def _headline(verdict: Verdict, use: ManifestUse | None, identified: str, policy: Policy) -> str:
-    """The first line: the verdict, and as which model."""
+def _headline(
+    verdict: Verdict,
+    use: ManifestUse | None,
+    identified: str,
+    policy: Policy,
+    hashed: HashedModel | None,
+) -> str:
+    """The first line: the verdict, and as which model; second-hand digests are said here too."""
     if use is None:
         return f"no signed manifest fits; the headers say: {identified}"
     scope = "" if policy.scope is Scope.ALL else ", weights only"
     revision = f", revision {use.revision[:12]}" if use.revision else ""
     name = f"{use.name} ({use.variant}, {use.publisher}{revision})"
     if verdict is Verdict.PASS:
+        if hashed is not None and hashed.stated:
+            scope += f", by digests that {hashed.by} states"
+        if hashed is not None and hashed.cached:
+            scope += ", by cached digests"
         return f"as {name}{scope}"
     return f"against {name}{scope}"
