@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from r1prov.cli.options import Format, Jobs, Output, Quiet, ReportFormat
+from r1prov.cli.options import Format, Jobs, Output, Quiet, ResultFormat
 
 _SIDE = "Directory, weight file, manifest file, or name of a known model."
 
@@ -18,7 +18,7 @@ def command(
         bool, typer.Option("--headers-only", help="Do not hash; compare sizes and tensors.")
     ] = False,
     jobs: Jobs = None,
-    format: Format = ReportFormat.TEXT,  # noqa: A002 - the option is called --format
+    format: Format = ResultFormat.TEXT,  # noqa: A002 - the option is called --format
     output: Output = None,
     quiet: Quiet = False,
 ) -> int:
@@ -46,6 +46,6 @@ def command(
             for text in (a, b)
         ]
         result = compare(*sides)
-    as_json = format is ReportFormat.JSON
+    as_json = format is ResultFormat.JSON
     emit(difference.as_json(result) if as_json else difference.as_text(result), output, quiet=quiet)
     return result.exit_status

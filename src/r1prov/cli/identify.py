@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from r1prov.cli.options import Format, Model, Output, ReportFormat
+from r1prov.cli.options import Format, Model, Output, ResultFormat
 
 
 def command(
     model: Model,
-    format: Format = ReportFormat.TEXT,  # noqa: A002 - the option is called --format
+    format: Format = ResultFormat.TEXT,  # noqa: A002 - the option is called --format
     output: Output = None,
 ) -> int:
     """Say which model this is, from headers alone, and what headers cannot tell.
@@ -35,7 +35,7 @@ def command(
         file_sizes=evidence.sizes(),
         manifests=load_shelf().manifests(),
     )
-    as_json = format is ReportFormat.JSON
+    as_json = format is ResultFormat.JSON
     show = identification.as_json if as_json else identification.as_text
     emit(show(result, len(inventory)), output)
     for path, error in evidence.header_errors.items():
