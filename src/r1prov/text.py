@@ -9,6 +9,7 @@ Nor does it reach a page, a pull request or a build log, where a name could be m
 from __future__ import annotations
 
 import html
+import re
 import unicodedata
 
 # Cc control, Cf format (bidi overrides, zero width), Cs surrogates (undecodable bytes of a file
@@ -66,14 +67,16 @@ def markdown_code(text: str, *, limit: int = 2000) -> str:
     """`text` as inline code of GitHub or GitLab Markdown, also inside a table cell.
 
     Only code is safe from what these sites add to Markdown: mentions, references to issues, links
-    made of bare addresses. A code span takes everything literally but three characters: a backquote
-    ends it, a pipe ends the table cell around it, and a backslash before the pipe undoes escaping
-    that pipe. With one of those, the text is an HTML `code` element of character references, which
-    CommonMark (section 6.2 of 0.31) never reads as structure.
+    made of bare addresses. A code span takes everything literally between fences longer than any
+    run of backquotes in it. But a pipe ends the table cell around it, and parsers differ on a
+    backslash before that pipe: with one of those, or a space at an end, the text is an HTML `code`
+    element of character references, which CommonMark (0.31, section 2.5) never reads as structure.
     """
     shown = printable(text, limit=limit)
-    if shown and shown == shown.strip(" ") and not any(one in shown for one in "`|\\"):
-        return f"`{shown}`"
+    if shown and shown == shown.strip(" ") and "|" not in shown and "\\" not in shown:
+        fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
+        pad = " " if "`" in (shown[0], shown[-1]) else ""
+        return f"{fence}{pad}{shown}{pad}{fence}"
     kept = "".join(one if one.isalnum() or ord(one) > 0x7F else _reference(one) for one in shown)
     return f"<code>{kept}</code>"
 

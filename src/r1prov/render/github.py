@@ -48,7 +48,7 @@ def _annotation(name: str, one: Reason) -> str:
     if one.file != one.subject:
         lines.insert(0, one.subject)
     data = "\n".join(printable(line, limit=1000) for line in lines)
-    return _command(name, f"{one.rule} {one.name}", data, file=one.file)
+    return _command(name, one.label, data, file=one.file)
 
 
 def _command(name: str, title: str, data: str, *, file: str | None = None) -> str:

@@ -28,7 +28,7 @@ def _entry(one: Reason, report: Report) -> dict[str, object]:
     details = [one.message, *(f"{label}: {value}" for label, value in one.details())]
     return {
         "type": "issue",
-        "check_name": f"{one.rule} {one.name}",
+        "check_name": one.label,
         "description": printable(one.sentence(), limit=4000),
         "content": {"body": "\n".join(printable(line, limit=4000) for line in details)},
         "categories": ["Security"],

@@ -11,9 +11,8 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from r1prov.render.facts import coverage_label, facts
-from r1prov.render.reasons import Reason, reasons
+from r1prov.render.reasons import Reason, by_heading, reasons
 from r1prov.text import html_text
-from r1prov.verify.rules import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 # A page of more findings than this is no longer read, and slow to open.
 _SHOWN = 2_000
-_HEADINGS = {Severity.ERROR: "Errors", Severity.WARNING: "Warnings", Severity.NOTE: "Notes"}
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --faint: #57606a;
@@ -86,10 +84,7 @@ def _page(report: Report) -> Iterator[str]:
 
 def _findings(found: list[Reason]) -> Iterator[str]:
     left = _SHOWN
-    for severity, heading in _HEADINGS.items():
-        group = [one for one in found if one.severity is severity]
-        if not group:
-            continue
+    for heading, group in by_heading(found):
         yield f"<h2>{heading} ({len(group):,})</h2>"
         for one in group[:left]:
             yield from _finding(one)
@@ -99,8 +94,7 @@ def _findings(found: list[Reason]) -> Iterator[str]:
 
 
 def _finding(one: Reason) -> Iterator[str]:
-    name = one.rule if one.rule == one.name else f"{one.rule} {one.name}"
-    yield f"<article>\n<h3>{name}: {html_text(one.title)}</h3>\n<table>"
+    yield f"<article>\n<h3>{one.label}: {html_text(one.title)}</h3>\n<table>"
     if one.file is not None:
         yield _row("file", one.file)
     if one.file != one.subject:

@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from r1prov.render.facts import coverage_label, facts
-from r1prov.render.reasons import Reason, reasons
+from r1prov.render.reasons import Reason, by_heading, reasons
 from r1prov.text import markdown_code
 from r1prov.verify.findings import Verdict
-from r1prov.verify.rules import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 _SHOWN = 200
 _CELL = 500
 _MARKS = {Verdict.PASS: "✅", Verdict.FAIL: "❌", Verdict.INCOMPLETE: "⚠️"}
-_HEADINGS = {Severity.ERROR: "Errors", Severity.WARNING: "Warnings", Severity.NOTE: "Notes"}
 
 
 def render(report: Report) -> str:
@@ -34,13 +32,10 @@ def render(report: Report) -> str:
         f"**{word}** {_code(report.headline)}",
         "",
     ]
-    found = reasons(report)
     left = _SHOWN
-    for severity, heading in _HEADINGS.items():
-        group = [one for one in found if one.severity is severity]
-        if group:
-            lines += [f"### {heading} ({len(group):,})", "", *_findings(group, left), ""]
-            left = max(0, left - len(group))
+    for heading, group in by_heading(reasons(report)):
+        lines += [f"### {heading} ({len(group):,})", "", *_findings(group, left), ""]
+        left = max(0, left - len(group))
     lines += ["### What was verified", "", "| | |", "| --- | --- |"]
     lines += [f"| {label} | {_code(value)} |" for label, value in facts(report)]
     lines += ["", "### Coverage", "", "| | what | |", "| --- | --- | --- |"]
@@ -56,8 +51,7 @@ def _findings(group: list[Reason], left: int) -> Iterator[str]:
     yield "| rule | file or subject | what is wrong | expected | found | what to do |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for one in group[:left]:
-        rule = one.rule if one.rule == one.name else f"{one.rule} {one.name}"
-        cells = [rule, _subject(one), _code(one.message)]
+        cells = [one.label, _subject(one), _code(one.message)]
         cells += ["" if text is None else _code(text) for text in (one.expected, one.found)]
         yield f"| {' | '.join([*cells, _code(one.hint)])} |"
     if len(group) > left:

@@ -14,6 +14,8 @@ from r1prov.verify.findings import CoverageState
 from r1prov.verify.rules import Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from r1prov.verify.findings import Coverage, Finding, Report
 
 # Not rules of the table: nothing is wrong with the model, the check is what is missing.
@@ -24,6 +26,7 @@ NOT_CHECKED_HELP = (
     "verify again at level full."
 )
 
+_HEADINGS = {Severity.ERROR: "Errors", Severity.WARNING: "Warnings", Severity.NOTE: "Notes"}
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 # Rules whose subject may be a tensor, a model, a key or a signature beside the manifest. They name
 # a file only where the report knows a file of that name.
@@ -62,6 +65,11 @@ class Reason:
     hint: str
     fingerprint: str
 
+    @property
+    def label(self) -> str:
+        """Id and name of the rule."""
+        return self.rule if self.rule == self.name else f"{self.rule} {self.name}"
+
     def details(self) -> list[tuple[str, str]]:
         """Label and value of what was expected, what was found, and what to do."""
         lines = [("expected", self.expected), ("found", self.found), ("do", self.hint)]
@@ -91,6 +99,17 @@ def reasons(report: Report) -> list[Reason]:
         if one.required and one.state is not CoverageState.CHECKED
     ]
     return sorted(found, key=lambda one: _ORDER[one.severity])
+
+
+def by_heading(found: list[Reason]) -> Iterator[tuple[str, list[Reason]]]:
+    """The same, under the headings that reports for people have; empty ones are left out."""
+    missing = [one for one in found if one.rule == NOT_CHECKED]
+    if missing:
+        yield "Had to be checked, and was not", missing
+    for severity, heading in _HEADINGS.items():
+        group = [one for one in found if one.severity is severity and one.rule != NOT_CHECKED]
+        if group:
+            yield heading, group
 
 
 def known_files(report: Report) -> set[str]:
