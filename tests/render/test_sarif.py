@@ -147,6 +147,14 @@ def test_too_many_results_are_counted(real, parse):
     assert text.startswith("1 more result")
 
 
+@pytest.mark.parametrize(
+    "name", ["//host/x", "/etc/x", "a:b", "a?b", "a#b", "%2e", "满血\udcff", ""]
+)
+def test_a_file_name_is_only_a_path(name, report_of, parse):
+    report = report_of(name)
+    check_is_text(report, parse(report))
+
+
 @given(data=st.data())
 def test_any_text_stays_text(data, untrusted, report_of, parse):
     report = report_of(data.draw(untrusted))

@@ -44,7 +44,7 @@ h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
 bdi { overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: start; vertical-align: top; padding: .2rem .8rem .2rem 0; }
-th { font-weight: normal; color: var(--faint); white-space: nowrap; }
+th { font-weight: normal; color: var(--faint); white-space: nowrap; width: 9rem; }
 td { font-family: ui-monospace, monospace; font-size: .875rem; }
 footer { margin-top: 2rem; color: var(--faint); font-size: .875rem; }
 """
