@@ -53,6 +53,16 @@ def test_manifests_and_keys_travel_in_the_wheel(installed, tmp_path):
     assert str(installed.parent) in done.stdout
 
 
+def test_the_report_schema_travels_in_the_wheel(installed, tmp_path):
+    code = (
+        "import json; from importlib.resources import files\n"
+        "text = (files('r1prov.render') / 'schema' / 'report-1.json').read_bytes()\n"
+        "print(json.loads(text)['title'])"
+    )
+    done = run(installed / "python", "-c", code, cwd=tmp_path)
+    assert done.stdout == "r1prov/report/1\n", done.stderr
+
+
 def test_no_secret_and_no_maker_travels(installed):
     data = next(installed.parent.glob("lib/python*/site-packages/r1prov/_data"))
     names = {path.name for path in data.rglob("*") if path.is_file()}

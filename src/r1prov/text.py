@@ -3,10 +3,13 @@
 File names, tensor names, manifest fields and model configs come from strangers. Nothing of them
 reaches a terminal before it went through here: an escape sequence in a file name can rewrite what
 the screen says, and a bidirectional override can turn `fail` into something that reads as `pass`.
+Nor does it reach a page, a pull request or a build log, where a name could be markup or a command.
 """
 
 from __future__ import annotations
 
+import html
+import re
 import unicodedata
 
 # Cc control, Cf format (bidi overrides, zero width), Cs surrogates (undecodable bytes of a file
@@ -49,6 +52,53 @@ def _escaped(character: str) -> str:
 def quoted(text: str, *, limit: int = 200) -> str:
     """`text` made printable, between backquotes: how messages show a literal."""
     return f"`{printable(text, limit=limit)}`"
+
+
+def html_text(text: str, *, limit: int = 2000) -> str:
+    """`text` for HTML or XML, as element content or in a quoted attribute.
+
+    What `printable` leaves is a character of XML 1.0 (production 2): neither a control character
+    nor a surrogate nor U+FFFE can make a document ill-formed.
+    """
+    return html.escape(printable(text, limit=limit), quote=True)
+
+
+def markdown_code(text: str, *, limit: int = 2000) -> str:
+    """`text` as inline code of GitHub or GitLab Markdown, also inside a table cell.
+
+    Only code is safe from what these sites add to Markdown: mentions, references to issues, links
+    made of bare addresses. A code span takes everything literally between fences longer than any
+    run of backquotes in it. But a pipe ends the table cell around it, and parsers differ on a
+    backslash before that pipe: with one of those, or a space at an end, the text is an HTML `code`
+    element of character references, which CommonMark (0.31, section 2.5) never reads as structure.
+    """
+    shown = printable(text, limit=limit)
+    if shown and shown == shown.strip(" ") and "|" not in shown and "\\" not in shown:
+        fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
+        pad = " " if "`" in (shown[0], shown[-1]) else ""
+        return f"{fence}{pad}{shown}{pad}{fence}"
+    kept = "".join(one if one.isalnum() or ord(one) > 0x7F else _reference(one) for one in shown)
+    return f"<code>{kept}</code>"
+
+
+def _reference(character: str) -> str:
+    if character == "@":  # GitHub finds e-mail addresses after references are resolved
+        return "&#64;<!-- -->"
+    return " " if character == " " else f"&#{ord(character)};"
+
+
+def annotation_data(text: str) -> str:
+    r"""`text` as the message of a GitHub workflow command; `\n` in it begins a new line there.
+
+    A command ends with its line, so an escaped line cannot begin another. The percent sign comes
+    first: the runner turns `%25` back last (`ActionCommand.cs` of actions/runner).
+    """
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def annotation_property(text: str) -> str:
+    """`text` as a property of a GitHub workflow command, where `:` and `,` would end it."""
+    return annotation_data(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def human_bytes(count: float) -> str:

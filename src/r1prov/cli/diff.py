@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from r1prov.cli.options import Format, Jobs, Output, Quiet, ReportFormat
+from r1prov.cli.options import Format, Jobs, Output, Quiet, ResultFormat
 
 _SIDE = "A model as elsewhere, a manifest file, or the name of a known model."
 
@@ -24,7 +24,7 @@ def command(
         ),
     ] = False,
     jobs: Jobs = None,
-    format: Format = ReportFormat.TEXT,  # noqa: A002 - the option is called --format
+    format: Format = ResultFormat.TEXT,  # noqa: A002 - the option is called --format
     output: Output = None,
     quiet: Quiet = False,
 ) -> int:
@@ -61,6 +61,6 @@ def command(
             for text in (a, b)
         ]
         result = compare(*sides)
-    as_json = format is ReportFormat.JSON
+    as_json = format is ResultFormat.JSON
     emit(difference.as_json(result) if as_json else difference.as_text(result), output, quiet=quiet)
     return result.exit_status

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from r1prov.cli.options import Format, Model, Output, ReportFormat
+from r1prov.cli.options import Format, Model, Output, ResultFormat
 
 
 def command(
     model: Model,
-    format: Format = ReportFormat.TEXT,  # noqa: A002 - the option is called --format
+    format: Format = ResultFormat.TEXT,  # noqa: A002 - the option is called --format
     output: Output = None,
 ) -> int:
     """Say which model this is, from headers alone, and what headers cannot tell.
@@ -34,7 +34,7 @@ def command(
 
     store = open_store(model)
     evidence = gather(store)
-    as_json = format is ReportFormat.JSON
+    as_json = format is ResultFormat.JSON
     manifests = load_shelf().manifests()
     if evidence.only_gguf:
         found = identify_gguf(evidence.gguf, manifests)

@@ -10,7 +10,20 @@ import typer
 
 
 class ReportFormat(StrEnum):
-    """How a report is written."""
+    """How the report of a verification is written (`render/formats.py` has the modules)."""
+
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
+    JUNIT = "junit"
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    MARKDOWN = "markdown"
+    HTML = "html"
+
+
+class ResultFormat(StrEnum):
+    """How any other result is written."""
 
     TEXT = "text"
     JSON = "json"
@@ -25,8 +38,13 @@ Model = Annotated[
     ),
 ]
 Format = Annotated[
+    ResultFormat,
+    # Not R1PROV_FORMAT: that names formats of reports, which other results have not.
+    typer.Option("--format", envvar="R1PROV_RESULT_FORMAT", help="How the result is written."),
+]
+ReportAs = Annotated[
     ReportFormat,
-    typer.Option("--format", envvar="R1PROV_FORMAT", help="How the result is written."),
+    typer.Option("--format", envvar="R1PROV_FORMAT", help="How the report is written."),
 ]
 Output = Annotated[
     Path | None,

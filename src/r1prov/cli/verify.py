@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from r1prov.cli.options import Format, Jobs, Keys, Model, NoColor, Output, Quiet, ReportFormat
+from r1prov.cli.options import (
+    Jobs,
+    Keys,
+    Model,
+    NoColor,
+    Output,
+    Quiet,
+    ReportAs,
+    ReportFormat,
+)
 from r1prov.verify.policy import By, Level, Scope
+
+if TYPE_CHECKING:
+    from r1prov.verify.findings import Report
 
 
 def command(
@@ -78,7 +91,7 @@ def command(
     ] = None,
     keys: Keys = None,
     jobs: Jobs = None,
-    format: Format = ReportFormat.TEXT,  # noqa: A002 - the option is called --format
+    format: ReportAs = ReportFormat.TEXT,  # noqa: A002 - the option is called --format
     output: Output = None,
     quiet: Quiet = False,
     no_color: NoColor = False,
@@ -97,11 +110,12 @@ def command(
       r1prov verify /models/r1 --expect DeepSeek-R1 --scope weights --format json -o report.json
       r1prov verify hf://deepseek-ai/DeepSeek-R1 --expect full --scope weights
       r1prov verify ollama://deepseek-r1:7b
+      r1prov verify /models/r1 --expect full --format sarif -o r1prov.sarif
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import emit, say, wants_color
     from r1prov.cli.progress import hashing_progress
-    from r1prov.render import json as json_report
     from r1prov.render import text as text_report
+    from r1prov.render.formats import renderer
     from r1prov.text import printable
     from r1prov.verify.local import verify_path
 
@@ -120,11 +134,13 @@ def command(
             say=None if quiet else lambda line: say(printable(line)),
             progress=progress,
         )
-    if format is ReportFormat.JSON:
-        text = json_report.render(report)
-    else:
+    if format is ReportFormat.TEXT:
         text = text_report.render(report, color=output is None and wants_color(no_color))
+    else:
+        text = renderer(format.value)(report)
     emit(text, output, quiet=quiet)
+    if format is ReportFormat.GITHUB:
+        _append_step_summary(report)
     return report.exit_status
 
 
@@ -135,3 +151,18 @@ def _cache(file: Path | None, *, wanted: bool) -> Path | None:
     from r1prov.hashing.cache import default_cache_path
 
     return default_cache_path()
+
+
+def _append_step_summary(report: Report) -> None:
+    """What GitHub shows on the page of the run; the verdict stands whether or not it is written."""
+    from r1prov.cli.output import complain
+    from r1prov.render.github import summary
+
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        return
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(summary(report))
+    except OSError as error:
+        complain(f"cannot write the step summary {path}: {error.strerror}")

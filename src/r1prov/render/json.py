@@ -1,9 +1,14 @@
-"""A report for machines: JSON, schema `r1prov/report/1`. Only additions within one version."""
+"""A report for machines: JSON, schema `r1prov/report/1`. Only additions within one version.
+
+`schema/report-1.json` beside this file is its JSON Schema.
+"""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
+
+from r1prov.render.reasons import file_of, known_files
 
 if TYPE_CHECKING:
     from r1prov.verify.findings import Finding, Report, Tally
@@ -14,6 +19,7 @@ SCHEMA = "r1prov/report/1"
 def render(report: Report) -> str:
     """The report as one JSON object. ASCII only: no raw control character can be in it."""
     use = report.manifest
+    known = known_files(report)
     value = {
         "schema": SCHEMA,
         "verdict": report.verdict.value,
@@ -44,7 +50,7 @@ def render(report: Report) -> str:
         "bytes_hashed": report.bytes_hashed,
         "digests": report.digests,
         "provenance": list(report.provenance),
-        "findings": [_finding(one) for one in report.findings],
+        "findings": [_finding(one, known) for one in report.findings],
         "coverage": [
             {
                 "item": one.item,
@@ -71,12 +77,13 @@ def _tally(tally: Tally) -> dict[str, object]:
     }
 
 
-def _finding(one: Finding) -> dict[str, object]:
+def _finding(one: Finding, known: set[str]) -> dict[str, object]:
     return {
         "rule": one.rule.id,
         "name": one.rule.name,
         "severity": one.severity.value,
         "part": one.part.value,
+        "file": file_of(one, known),
         "subject": one.subject,
         "message": one.message,
         "expected": one.expected,

@@ -1,0 +1,69 @@
+"""A report as Markdown, for step summaries, pull requests and wikis.
+
+All that is not our own words is inline code: there no site finds mentions, links or markup.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from r1prov.render.facts import coverage_label, facts
+from r1prov.render.reasons import Reason, by_heading, reasons
+from r1prov.text import markdown_code
+from r1prov.verify.findings import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from r1prov.verify.findings import Report
+
+# A step summary holds 1 MiB; two hundred rows of the longest cells stay far below it.
+_SHOWN = 200
+_CELL = 500
+_MARKS = {Verdict.PASS: "✅", Verdict.FAIL: "❌", Verdict.INCOMPLETE: "⚠️"}
+
+
+def render(report: Report) -> str:
+    """The report as headings and tables."""
+    word = report.verdict.value.upper()
+    lines = [
+        f"## {_MARKS[report.verdict]} r1prov verify: {word}",
+        "",
+        f"**{word}** {_code(report.headline)}",
+        "",
+    ]
+    left = _SHOWN
+    for heading, group in by_heading(reasons(report)):
+        lines += [f"### {heading} ({len(group):,})", "", *_findings(group, left), ""]
+        left = max(0, left - len(group))
+    lines += ["### What was verified", "", "| | |", "| --- | --- |"]
+    lines += [f"| {label} | {_code(value)} |" for label, value in facts(report)]
+    lines += ["", "### Coverage", "", "| | what | |", "| --- | --- | --- |"]
+    lines += [
+        f"| {coverage_label(one)} | {_code(one.item)} | {_code(one.detail)} |"
+        for one in report.coverage
+    ]
+    lines += ["", f"r1prov {_code(report.version)}, {report.finished_at.isoformat('T', 'seconds')}"]
+    return "\n".join(lines) + "\n"
+
+
+def _findings(group: list[Reason], left: int) -> Iterator[str]:
+    yield "| rule | file or subject | what is wrong | expected | found | what to do |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for one in group[:left]:
+        cells = [one.label, _subject(one), _code(one.message)]
+        cells += ["" if text is None else _code(text) for text in (one.expected, one.found)]
+        yield f"| {' | '.join([*cells, _code(one.hint)])} |"
+    if len(group) > left:
+        yield ""
+        yield f"… and {len(group) - left:,} more; `--format json` lists them all."
+
+
+def _subject(one: Reason) -> str:
+    if one.file is None or one.file == one.subject:
+        return _code(one.subject)
+    return f"{_code(one.file)}: {_code(one.subject)}"
+
+
+def _code(text: str) -> str:
+    return markdown_code(text, limit=_CELL)
