@@ -41,7 +41,8 @@ def minilm_copy(minilm, tmp_path):
 def _no_user_configuration(tmp_path_factory, monkeypatch):
     """Neither the user's keys nor manifests take part in a test."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
-    for name in ("R1PROV_KEYS", "R1PROV_MANIFESTS", "R1PROV_EXPECT", "R1PROV_FORMAT"):
+    names = ("KEYS", "MANIFESTS", "EXPECT", "FORMAT", "POLICY", "SCOPE")
+    for name in (f"R1PROV_{one}" for one in names):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from r1prov.cli.options import Format, Jobs, Keys, Model, NoColor, Output, Quiet, ReportFormat
+from r1prov.cli.options import (
+    Format,
+    Jobs,
+    Keys,
+    Model,
+    NoColor,
+    Output,
+    PolicyPath,
+    Quiet,
+    ReportFormat,
+)
 from r1prov.verify.policy import Level, Scope
 
 
@@ -40,14 +50,16 @@ def command(
         ),
     ] = Level.FULL,
     scope: Annotated[
-        Scope,
+        Scope | None,
         typer.Option(
             "--scope",
             envvar="R1PROV_SCOPE",
-            help="all: every file; weights: weight files, inventory and config against headers.",
+            help="all: every file (the default, unless a policy says otherwise); weights: weight "
+            "files, inventory and config against headers.",
         ),
-    ] = Scope.ALL,
+    ] = None,
     keys: Keys = None,
+    policy: PolicyPath = None,
     jobs: Jobs = None,
     format: Format = ReportFormat.TEXT,  # noqa: A002 - the option is called --format
     output: Output = None,
@@ -81,6 +93,7 @@ def command(
             level=level,
             scope=scope,
             keys=keys,
+            policy=policy,
             workers=jobs,
             progress=progress,
         )

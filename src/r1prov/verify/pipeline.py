@@ -20,6 +20,7 @@ from r1prov.manifest.shelf import Shelf, ShelvedManifest, resolve_manifest
 from r1prov.stores.base import EntryKind
 from r1prov.stores.headers import safetensors_paths
 from r1prov.trust.store import decide as decide_trust
+from r1prov.verify.apply_policy import apply_policy, check_demands
 from r1prov.verify.checks import digests, hygiene, identity, index, listing, provenance, weights
 from r1prov.verify.choice import choose_manifest, describe_use
 from r1prov.verify.evidence import CONFIG_NAME, Evidence, gather
@@ -84,7 +85,7 @@ def verify(
 
     Raises:
         StoreError: The model cannot be listed.
-        InputError: A manifest, bundle or trust file of ours is malformed.
+        InputError: A manifest, bundle, trust or policy file of ours is malformed.
     """
     started = datetime.now(UTC)
     try:
@@ -107,7 +108,7 @@ def verify(
         shelved, chosen = choose_manifest(authorities.shelf, identification, evidence, policy)
     headline = identification.headline() if identification else ""
     reference = authorities.shelf.find(identity.REFERENCE_OF_FULL)
-    run = _Run(evidence, policy, shelved)
+    run = _Run(evidence, policy, shelved, now or started)
     run.findings += listing.check_entries(evidence)
     run.findings += weights.check_headers(evidence)
     run.findings += index.check_index(evidence, run.manifest)
@@ -148,6 +149,13 @@ def verify(
         run.coverage += digests.coverage_of_digests(
             shelved.manifest, run.hashed, evidence.files.keys()
         )
+    run.findings += check_demands(
+        run.policy,
+        shelved,
+        trusted=run.trusted,
+        proof=run.proof,
+        reference=reference.manifest if reference else None,
+    )
     run.relist()
     return run.report(use, loadable, headline, started)
 
@@ -188,10 +196,14 @@ def _over_a_cap(store: Store, policy: Policy, error: LimitExceeded, started: dat
 class _Run:
     """What one verification has found so far."""
 
-    def __init__(self, evidence: Evidence, policy: Policy, shelved: ShelvedManifest | None) -> None:
+    def __init__(
+        self, evidence: Evidence, policy: Policy, shelved: ShelvedManifest | None, now: datetime
+    ) -> None:
         self.evidence = evidence
-        self.policy = policy
         self.manifest = shelved.manifest if shelved else None
+        self.policy = policy.of(self.manifest)
+        self.now = now
+        self.trusted: TrustDecision | None = None
         self.findings: list[Finding] = []
         self.coverage: list[Coverage] = []
         self.provenance: list[str] = []
@@ -242,6 +254,7 @@ class _Run:
     ) -> None:
         """Every check against the manifest except hashing."""
         manifest, evidence = shelved.manifest, self.evidence
+        self.trusted = trusted
         self.findings += provenance.check_signatures(trusted, shelved.path.name)
         self.coverage.append(
             Coverage("manifest signature", CoverageState.CHECKED, shelved.path.name)
@@ -327,8 +340,14 @@ class _Run:
         self, use: ManifestUse | None, loadable: Inventory, headline: str, started: datetime
     ) -> Report:
         """The report, with the scope applied and the verdict decided."""
-        findings = tuple(scoped_findings(self.findings, self.policy.scope))
-        coverage = tuple(scoped_coverage(self.coverage, self.policy.scope))
+        findings, coverage = apply_policy(
+            scoped_findings(self.findings, self.policy.scope),
+            scoped_coverage(self.coverage, self.policy.scope),
+            self.policy,
+            manifest=self.manifest,
+            digested=frozenset(self.hashed.digests) if self.hashed else None,
+            today=self.now.astimezone(UTC).date(),
+        )
         verdict = decide(findings, coverage)
         hashed = self.hashed is not None
         weights_tally, other_tally = Tally(), Tally()
