@@ -98,7 +98,10 @@ def test_an_extra_file_that_is_allowed_is_shown_and_passes(judge, policy, minilm
     one = finding(report, "file-unlisted")
     assert one["severity"] == "note"
     assert one["message"].endswith(f"; let through by policy: our notes, until {day(30)}")
-    assert "it changed 1 finding" in row(report, "policy")[0]["detail"]
+    assert row(report, "policy")[0]["detail"].endswith("; 1 finding let through")
+    # The first line says so, and the tree is not the one whose digest the manifest gives.
+    assert report["headline"].endswith(", 1 exception by policy")
+    assert report["manifest"]["tree_digest"] is None
 
 
 def test_an_allowance_counts_through_its_last_day_and_not_after(judge, policy, minilm_copy):
@@ -416,6 +419,8 @@ def test_a_rule_can_be_turned_up(verify, policy, case):
     path = policy(name="m", after=rule("custom-code", "error", reason="no code"))
     status, report = verify(case.model, *how, "--policy", path)
     assert (status, errors(report)) == (1, {("custom-code", "modeling_x.py")})
+    assert report["headline"].endswith(")")
+    assert row(report, "policy")[0]["detail"].endswith("; 1 finding raised")
     assert "raised as error by policy: no code" in finding(report, "custom-code")["message"]
 
 
@@ -523,10 +528,10 @@ def test_an_unreadable_file_stays_incomplete(case, policy):
     path = policy(allow("missing", "*.json"), name="m")
     asked = Policy(file=load_policy(path)).of(parsed)
     rows = [Coverage("SHA-256 of other files", CoverageState.UNREAD, "x")]
-    _, after = apply_policy(
+    applied = apply_policy(
         [], rows, asked, manifest=parsed, digested=frozenset(), today=date(2026, 1, 1)
     )
-    assert after[0].required
+    assert applied.coverage[0].required
 
 
 # --- digests at second hand ----------------------------------------------------------------------
@@ -543,7 +548,7 @@ def test_second_hand_digests_may_be_refused(policy, key, how):
 
     def verdict(word, paths):
         file = load_policy(policy(top=f'{key} = "{word}"'))
-        findings, coverage = apply_policy(
+        applied = apply_policy(
             [],
             [],
             Policy(file=file),
@@ -552,7 +557,7 @@ def test_second_hand_digests_may_be_refused(policy, key, how):
             today=date(2026, 1, 1),
             **{how: frozenset(paths)},
         )
-        return decide(findings, coverage), coverage
+        return decide(applied.findings, applied.coverage), applied.coverage
 
     assert verdict("allow", ["a"])[0] is Verdict.PASS
     assert verdict("refuse", [])[0] is Verdict.PASS

@@ -180,6 +180,21 @@ def _model_demands(
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a policy made of a verification.
+
+    Attributes:
+        findings: As the policy weighs them.
+        coverage: As the policy requires it, with a line that names the policy.
+        exceptions: How many findings count for less than without the policy.
+    """
+
+    findings: tuple[Finding, ...]
+    coverage: tuple[Coverage, ...]
+    exceptions: int = 0
+
+
 @dataclass(slots=True)
 class _Changes:
     """What a policy changed."""
@@ -190,7 +205,8 @@ class _Changes:
     uncovered: set[str] = field(default_factory=set)  # extra paths that leave coverage open
     off: dict[str, list[str]] = field(default_factory=dict)  # rule id to subjects
     used: set[str] = field(default_factory=set)  # allowances, by place
-    changed: int = 0
+    exceptions: int = 0
+    raised: int = 0
 
 
 def apply_policy(
@@ -203,7 +219,7 @@ def apply_policy(
     today: date,
     cached: frozenset[str] = frozenset(),
     stated: frozenset[str] = frozenset(),
-) -> tuple[tuple[Finding, ...], tuple[Coverage, ...]]:
+) -> Applied:
     """Findings and coverage as the policy weighs them. Without a policy file, as they are.
 
     Args:
@@ -218,7 +234,7 @@ def apply_policy(
     """
     file, entry = policy.file, policy.entry
     if file is None:
-        return tuple(findings), tuple(coverage)
+        return Applied(tuple(findings), tuple(coverage))
     changes = _Changes()
     allowances = entry.allow if entry else ()
     rules = {one.rule.id: one for one in file.rules if not _expired(one.expires, today)}
@@ -235,7 +251,7 @@ def apply_policy(
             (changes.named if allowed.kind is AllowKind.EXTRA else changes.let_through).add(
                 one.subject
             )
-            changes.changed += 1
+            changes.exceptions += 1
         elif override is not None and override.severity is not one.severity:
             _override(one, override, changes)
         else:
@@ -245,7 +261,7 @@ def apply_policy(
     rows += _off_rows(file, changes)
     rows += _second_hand(file, cached, stated)
     rows.append(_summary(file, entry, changes, allowances, today))
-    return tuple(changes.findings), tuple(rows)
+    return Applied(tuple(changes.findings), tuple(rows), changes.exceptions)
 
 
 def _expired(expires: date | None, today: date) -> bool:
@@ -291,7 +307,10 @@ def _override(one: Finding, override: RuleOverride, changes: _Changes) -> None:
     if down and not may_turn_down(one):
         changes.findings.append(one)
         return
-    changes.changed += 1
+    if down:
+        changes.exceptions += 1
+    else:
+        changes.raised += 1
     if down and one.rule.name in _NOT_HASHED:
         changes.let_through.add(one.subject)
     if override.severity is None:
@@ -410,8 +429,10 @@ def _summary(
 ) -> Coverage:
     which = f"{entry.where} {entry.name}" if entry else "no entry fits"
     detail = f"{file.location}, sha256:{file.sha256}: {which}"
-    if changes.changed:
-        detail += f"; it changed {plural(changes.changed, 'finding')}"
+    if changes.exceptions:
+        detail += f"; {plural(changes.exceptions, 'finding')} let through"
+    if changes.raised:
+        detail += f"; {plural(changes.raised, 'finding')} raised"
     unused = [
         one.files.text
         for one in allowances

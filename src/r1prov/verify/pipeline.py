@@ -6,7 +6,7 @@ hashing last, and turns what it found into a report. It raises only when it coul
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from r1prov.manifest.schema import Role
 from r1prov.manifest.shelf import Shelf, ShelvedManifest, resolve_manifest
 from r1prov.stores.base import EntryKind
 from r1prov.stores.headers import safetensors_paths
+from r1prov.text import plural
 from r1prov.trust.store import decide as decide_trust
 from r1prov.verify.apply_policy import apply_policy, check_demands
 from r1prov.verify.checks import digests, hygiene, identity, index, listing, provenance, weights
@@ -340,7 +341,7 @@ class _Run:
         self, use: ManifestUse | None, loadable: Inventory, headline: str, started: datetime
     ) -> Report:
         """The report, with the scope applied and the verdict decided."""
-        findings, coverage = apply_policy(
+        applied = apply_policy(
             scoped_findings(self.findings, self.policy.scope),
             scoped_coverage(self.coverage, self.policy.scope),
             self.policy,
@@ -348,6 +349,9 @@ class _Run:
             digested=frozenset(self.hashed.digests) if self.hashed else None,
             today=self.now.astimezone(UTC).date(),
         )
+        findings, coverage = applied.findings, applied.coverage
+        if use is not None and applied.exceptions:
+            use = replace(use, tree_digest=None)  # not every file is as the manifest says
         verdict = decide(findings, coverage)
         hashed = self.hashed is not None
         weights_tally, other_tally = Tally(), Tally()
@@ -362,7 +366,7 @@ class _Run:
             scope=self.policy.scope.value,
             expected=self.policy.expect,
             manifest=use,
-            headline=_headline(verdict, use, headline, self.policy),
+            headline=_headline(verdict, use, headline, self.policy, applied.exceptions),
             weights=weights_tally,
             other=other_tally,
             findings=findings,
@@ -378,11 +382,15 @@ class _Run:
         )
 
 
-def _headline(verdict: Verdict, use: ManifestUse | None, identified: str, policy: Policy) -> str:
+def _headline(
+    verdict: Verdict, use: ManifestUse | None, identified: str, policy: Policy, exceptions: int
+) -> str:
     """The first line: the verdict, and as which model."""
     if use is None:
         return f"no signed manifest fits; the headers say: {identified}"
     scope = "" if policy.scope is Scope.ALL else ", weights only"
+    if exceptions:
+        scope += f", {plural(exceptions, 'exception')} by policy"
     revision = f", revision {use.revision[:12]}" if use.revision else ""
     name = f"{use.name} ({use.variant}, {use.publisher}{revision})"
     if verdict is Verdict.PASS:
