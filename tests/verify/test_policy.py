@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from r1prov.cli.app import run
+from r1prov.verify.findings import Part
 
 TODAY = datetime.now(UTC).date()
 RELEASE_KEY = "e4639098ff98c999d4e8804172494d0aa70114ecb6fcbf3685550cb0a5d1c08f"
@@ -292,7 +293,9 @@ def test_a_threshold_is_met_by_different_keys_of_the_list(verify, case, policy, 
     assert verify(case.model, *how, policy("threshold = 3", name="m"))[0] == 1
     # A revoked key counts for nothing, whatever the policy says.
     assert run(["key", "revoke", second, "--reason", "lost", "--keys", "keys"]) == 0
-    assert verify(case.model, *how, both)[0] == 1
+    status, report = verify(case.model, *how, both)
+    assert (status, errors(report)) == (1, {("policy-signers", "m.toml")})
+    assert finding(report, "policy-signers")["found"] == first[:8]
 
 
 def test_level_and_scope_below_the_demands_fail(judge, policy):
@@ -319,6 +322,8 @@ def test_variant(judge, policy):
     status, report = judge(policy('variant = "full"'))
     assert (status, errors(report)) == (1, {("policy-variant", NAME)})
     assert finding(report, "policy-variant")["found"] == "other"
+    status, report = judge(policy('variant = "distill"'))
+    assert (status, errors(report)) == (1, {("policy-variant", NAME)})
 
 
 def test_full_is_more_than_a_word_in_a_manifest(verify, case, policy):
@@ -517,21 +522,59 @@ def test_an_extra_file_of_an_open_listing(verify, policy, case):
     assert verify(case.model, *how, policy(name="m", top='partial_manifests = "allow"'))[0] == 0
 
 
-def test_an_unreadable_file_stays_incomplete(case, policy):
+@pytest.fixture
+def applied(case):
+    """Apply a policy to findings and rows of the small model, on a day and with digests known."""
     from r1prov.manifest.schema import parse_manifest
     from r1prov.verify.apply_policy import apply_policy
-    from r1prov.verify.findings import Coverage, CoverageState
     from r1prov.verify.policy import Policy
     from r1prov.verify.policy_file import load_policy
 
-    parsed = parse_manifest(case.manifest.read_bytes(), subject="m")
-    path = policy(allow("missing", "*.json"), name="m")
-    asked = Policy(file=load_policy(path)).of(parsed)
-    rows = [Coverage("SHA-256 of other files", CoverageState.UNREAD, "x")]
-    applied = apply_policy(
-        [], rows, asked, manifest=parsed, digested=frozenset(), today=date(2026, 1, 1)
-    )
-    assert applied.coverage[0].required
+    def call(path, findings, rows, *, without=(), today=TODAY):
+        parsed = parse_manifest(case.manifest.read_bytes(), subject="m")
+        known = frozenset(one.path for one in parsed.files) - set(without)
+        asked = Policy(file=load_policy(path)).of(parsed)
+        return apply_policy(findings, rows, asked, manifest=parsed, digested=known, today=today)
+
+    return call
+
+
+def test_only_rows_that_the_exceptions_explain_are_waived(applied, policy):
+    from r1prov.verify.findings import Coverage, CoverageState
+    from r1prov.verify.findings import finding as found
+
+    path = policy(allow("missing", "tokenizer_config.json"), name="m")
+    gone = found("file-missing", "tokenizer_config.json", "gone", part=Part.OTHER)
+    item = "SHA-256 of other files"
+    skipped = Coverage(item, CoverageState.SKIPPED, "x")
+    unread = Coverage(item, CoverageState.UNREAD, "x")
+    rows = applied(path, [gone], [skipped, unread], without=[gone.subject]).coverage
+    assert [one.required for one in rows[:2]] == [False, True]
+    # Nothing missing: whatever left the row open is not what the policy lets through.
+    rows = applied(path, [], [skipped]).coverage
+    assert rows[0].required
+    # One more file without a digest, and the row is required.
+    rows = applied(path, [gone], [skipped], without=[gone.subject, "config.json"]).coverage
+    assert rows[0].required
+
+
+def test_the_last_day_counts(applied, policy):
+    from r1prov.verify.findings import finding as found
+
+    extra = found("file-unlisted", "NOTES.md", "extra", part=Part.OTHER)
+    path = policy(allow("extra", "NOTES.md", days=0), name="m")
+    assert applied(path, [extra], []).exceptions == 1
+    assert applied(path, [extra], [], today=TODAY + timedelta(days=1)).exceptions == 0
+
+
+def test_code_without_a_digest_is_never_enough(verify, policy, case):
+    (case.model / "modeling_x.py").write_text("class X: pass\n")
+    case.create()
+    strip(case, "modeling_x.py")
+    how = ["--manifest", case.name, "--keys", case.keys, "--policy"]
+    status, report = verify(case.model, *how, policy(name="m", top='partial_manifests = "allow"'))
+    assert status == 3
+    assert row(report, "SHA-256 of other files")[0]["required"] is True
 
 
 # --- digests at second hand ----------------------------------------------------------------------
