@@ -119,6 +119,7 @@ class SignedModel:
         self.keys = folder / "keys"
         self.scope, self.level, self.expect = "all", "full", None
         self.store_class = LocalStore
+        self.asked = {}
         self.name = str(self.manifest)
         assert run(["key", "generate", "k.pem", "--no-passphrase"]) == 0
         self.create()
@@ -150,6 +151,13 @@ class SignedModel:
         assert old in text
         path.write_text(text.replace(old, new, 1))
 
+    def demand(self, entry, name="m"):
+        """Verify under a policy with this one entry."""
+        from r1prov.verify.policy_file import parse_policy
+
+        text = f'schema = "r1prov/policy/1"\n[[models]]\nname = "{name}"\n{entry}\n'
+        self.asked = {"file": parse_policy(text.encode(), subject="r1prov.toml")}
+
     def index(self, change):
         path = self.model / "model.safetensors.index.json"
         value = json.loads(path.read_bytes())
@@ -162,7 +170,7 @@ class SignedModel:
         from r1prov.verify.policy import Level, Policy, Scope
 
         scope, level = changes.get("scope", self.scope), changes.get("level", self.level)
-        policy = Policy(level=Level(level), scope=Scope(scope), expect=self.expect)
+        policy = Policy(level=Level(level), scope=Scope(scope), expect=self.expect, **self.asked)
         store = self.store_class(self.model)
         return verify(store, load_authorities(self.keys), policy, manifest=self.name)
 
