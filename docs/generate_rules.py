@@ -14,6 +14,7 @@ _GROUPS = {
     "4": "Identity and architecture",
     "5": "Hygiene",
     "6": "Provenance",
+    "7": "Policy",
 }
 _INTRODUCTION = """# Rules
 

@@ -63,6 +63,16 @@ def test_the_report_schema_travels_in_the_wheel(installed, tmp_path):
     assert done.stdout == "r1prov/report/1\n", done.stderr
 
 
+def test_the_schema_of_policies_travels_in_the_wheel(installed, tmp_path):
+    code = (
+        "from importlib.resources import files; import json;"
+        "schema = files('r1prov.verify') / 'schema' / 'policy-1.json';"
+        "print(json.loads(schema.read_bytes())['$id'])"
+    )
+    done = run(installed / "python", "-c", code, cwd=tmp_path)
+    assert done.stdout == "urn:r1prov:policy:1\n", done.stderr
+
+
 def test_no_secret_and_no_maker_travels(installed):
     data = next(installed.parent.glob("lib/python*/site-packages/r1prov/_data"))
     names = {path.name for path in data.rglob("*") if path.is_file()}

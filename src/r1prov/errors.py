@@ -11,6 +11,7 @@ R1ProvError                 exit
 │   ├─ LimitExceeded          4   larger than a cap of `limits.py`
 │   ├─ ManifestError          4
 │   ├─ TrustFileError         4
+│   ├─ PolicyError            4
 │   ├─ KeyFileError           4
 │   ├─ BundleError            4
 │   ├─ CacheError             4   a digest cache that others could write to
@@ -116,6 +117,10 @@ class ManifestError(InputError):
 
 class TrustFileError(InputError):
     """A trust file is malformed."""
+
+
+class PolicyError(InputError):
+    """A policy file is malformed, or does not say which of its entries a model falls under."""
 
 
 class KeyFileError(InputError):

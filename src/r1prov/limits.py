@@ -69,6 +69,11 @@ MAX_MANIFEST_BYTES: Final = 16 * 1024 * 1024
 MAX_TENSOR_DIGESTS_BYTES: Final = 128 * 1024 * 1024
 MAX_TRUST_FILE_BYTES: Final = 1024 * 1024
 MAX_BUNDLE_BYTES: Final = 1024 * 1024
+# A policy file, or the pyproject.toml that holds one; the longest of the field are some 100 kB.
+MAX_POLICY_BYTES: Final = 1024 * 1024
+# Entries of a policy, and allowances of one entry: each is tried on every finding it could fit.
+MAX_POLICY_MODELS: Final = 1000
+MAX_POLICY_ALLOWANCES: Final = 256
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
 MAX_CHECKSUM_FILE_BYTES: Final = 64 * 1024 * 1024
 # JSON of ours nests a handful of levels; deeper is an attack on the parser.

@@ -44,7 +44,8 @@ def minilm_copy(minilm, tmp_path):
 def _no_user_configuration(tmp_path_factory, monkeypatch):
     """Neither the user's keys nor manifests take part in a test."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
-    for name in ("R1PROV_KEYS", "R1PROV_MANIFESTS", "R1PROV_EXPECT", "R1PROV_FORMAT"):
+    names = ("KEYS", "MANIFESTS", "EXPECT", "FORMAT", "POLICY", "SCOPE")
+    for name in (f"R1PROV_{one}" for one in names):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -140,6 +141,7 @@ class SignedModel:
         self.keys = folder / "keys"
         self.scope, self.level, self.expect, self.by = "all", "full", None, "file"
         self.store_class = LocalStore
+        self.asked = {}
         self.name = str(self.manifest)
         assert run(["key", "generate", "k.pem", "--no-passphrase"]) == 0
         self.create()
@@ -171,6 +173,13 @@ class SignedModel:
         assert old in text
         path.write_text(text.replace(old, new, 1))
 
+    def demand(self, entry, name="m"):
+        """Verify under a policy with this one entry."""
+        from r1prov.verify.policy_file import parse_policy
+
+        text = f'schema = "r1prov/policy/1"\n[[models]]\nname = "{name}"\n{entry}\n'
+        self.asked = {"file": parse_policy(text.encode(), subject="r1prov.toml")}
+
     def index(self, change):
         path = self.model / "model.safetensors.index.json"
         value = json.loads(path.read_bytes())
@@ -184,7 +193,9 @@ class SignedModel:
 
         scope, level = changes.get("scope", self.scope), changes.get("level", self.level)
         by = By(self.by)
-        policy = Policy(level=Level(level), scope=Scope(scope), expect=self.expect, by=by)
+        policy = Policy(
+            level=Level(level), scope=Scope(scope), expect=self.expect, by=by, **self.asked
+        )
         store = self.store_class(self.model)
         report = verify(store, load_authorities(self.keys), policy, manifest=self.name)
         valid(json_report.render(report))

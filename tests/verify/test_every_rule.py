@@ -542,6 +542,49 @@ def _(case):
         file.write(b"\1")
 
 
+@breaks("policy-model")
+def _(case):
+    case.demand("", name="other")
+
+
+@breaks("policy-manifest")
+def _(case):
+    case.demand(f'manifest_sha256 = "{"0" * 64}"')
+
+
+@breaks("policy-signers")
+def _(case):
+    case.demand("threshold = 2")
+
+
+@breaks("policy-level")
+def _(case):
+    case.level = Level.STRUCTURE
+    case.demand('min_level = "full"')
+
+
+@breaks("policy-variant")
+def _(case):
+    case.demand('variant = "distill"')
+
+
+@breaks("policy-commit")
+def _(case):
+    case.demand('commit_proof = "holds"')
+
+
+@breaks("policy-expired", Verdict.PASS)
+def _(case):
+    case.demand(
+        "allow = [{ kind = 'extra', files = 'a', reason = 'r', expires = 2020-01-01 }]",
+    )
+
+
+@breaks("policy-in-model", Verdict.PASS)
+def _(case):
+    case.asked = {"ignored": "r1prov.toml"}
+
+
 @breaks("too-many-tensors")
 def _(case):
     entry = '"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}'

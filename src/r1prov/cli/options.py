@@ -68,6 +68,15 @@ Keys = Annotated[
         help="Trust only the keys of this directory (its trust.toml).",
     ),
 ]
+PolicyPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        envvar="R1PROV_POLICY",
+        metavar="FILE",
+        help="Policy file; by default ./r1prov.toml, else [tool.r1prov] of ./pyproject.toml.",
+    ),
+]
 Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", min=1, max=32, envvar="R1PROV_JOBS", help="Hashing threads."),

@@ -14,6 +14,7 @@ from r1prov.cli.options import (
     Model,
     NoColor,
     Output,
+    PolicyPath,
     Quiet,
     ReportAs,
     ReportFormat,
@@ -54,13 +55,14 @@ def command(
         ),
     ] = Level.FULL,
     scope: Annotated[
-        Scope,
+        Scope | None,
         typer.Option(
             "--scope",
             envvar="R1PROV_SCOPE",
-            help="all: every file; weights: weight files, inventory and config against headers.",
+            help="all: every file (the default, unless a policy says otherwise); weights: weight "
+            "files, inventory and config against headers.",
         ),
-    ] = Scope.ALL,
+    ] = None,
     by: Annotated[
         By,
         typer.Option(
@@ -90,6 +92,7 @@ def command(
         typer.Option("--cache-file", envvar="R1PROV_CACHE_FILE", help="Where the cache is."),
     ] = None,
     keys: Keys = None,
+    policy: PolicyPath = None,
     jobs: Jobs = None,
     format: ReportAs = ReportFormat.TEXT,  # noqa: A002 - the option is called --format
     output: Output = None,
@@ -130,6 +133,7 @@ def command(
             read_all=read_all,
             cache=_cache(cache_file, wanted=cache),
             keys=keys,
+            policy=policy,
             workers=jobs,
             say=None if quiet else lambda line: say(printable(line)),
             progress=progress,

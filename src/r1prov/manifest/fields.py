@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any, TypeGuard
 
@@ -60,6 +60,15 @@ def read_toml(raw: bytes, subject: str) -> dict[str, Any]:
         raise ManifestError(f"holds a value that cannot be: {error}", subject=subject) from None
 
 
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """A hint that names the known word which a misspelt one comes closest to."""
+    from difflib import get_close_matches
+
+    # Similarity takes quadratic time, and no word of ours is longer than this.
+    close = get_close_matches(word[:64], sorted(known), n=1)
+    return f"did you mean `{close[0]}`?" if close else None
+
+
 def is_integer(value: object) -> TypeGuard[int]:
     """Whether a value is an integer; in Python `True` is one, in TOML and JSON it is not."""
     return isinstance(value, int) and not isinstance(value, bool)
@@ -110,7 +119,9 @@ class Table:
         """Refuse unknown keys: a misspelt key must not drop what it was meant to say."""
         unknown = sorted(self._values.keys() - self._asked)
         if unknown:
-            raise self.error(f"unknown key {quoted(unknown[0])}")
+            raise self.error(
+                f"unknown key {quoted(unknown[0])}", hint=nearest(unknown[0], self._asked)
+            )
 
     def _take(self, key: str) -> object:
         self._asked.add(key)

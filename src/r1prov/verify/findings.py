@@ -138,7 +138,8 @@ class ManifestUse:
         location: Where the manifest file is.
         sha256: Digest of the manifest file.
         chosen: One sentence: why this one.
-        tree_digest: Digest over path, size and SHA-256 of every file; none for a partial manifest.
+        tree_digest: Digest over path, size and SHA-256 of every file; none for a partial manifest,
+            and none where a policy let a difference through.
         signers: One line a signature: key, owner, state.
     """
 

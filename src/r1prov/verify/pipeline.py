@@ -15,6 +15,7 @@ from r1prov.errors import LimitExceeded
 from r1prov.family.gguf import identify_gguf
 from r1prov.manifest.shelf import Shelf, resolve_manifest
 from r1prov.trust.store import decide as decide_trust
+from r1prov.verify.apply_policy import check_demands
 from r1prov.verify.checks import (
     code_references,
     digests,
@@ -86,7 +87,7 @@ def verify(
 
     Raises:
         StoreError: The model cannot be listed.
-        InputError: A manifest, bundle, sidecar or trust file of ours is malformed.
+        InputError: A manifest, bundle, sidecar, trust or policy file of ours is malformed.
     """
     started = datetime.now(UTC)
     try:
@@ -102,7 +103,7 @@ def verify(
         choice = choose_manifest(authorities.shelf, evidence, policy, loadable, gguf)
     shelved, headline = choice.shelved, choice.headline
     reference = authorities.shelf.find(identity.REFERENCE_OF_FULL)
-    run = Run(evidence, policy, shelved)
+    run = Run(evidence, policy, shelved, now or started)
     run.findings += listing.check_entries(evidence)
     run.findings += weights.check_headers(evidence)
     run.findings += index.check_index(evidence, run.manifest)
@@ -151,6 +152,13 @@ def verify(
     answer = explain(store, gguf, run.hashed.digests if run.hashed else None)
     if answer is not None:
         run.provenance += [answer.summary, *answer.notes]
+    run.findings += check_demands(
+        run.policy,
+        shelved,
+        trusted=run.trusted,
+        proof=run.proof,
+        reference=reference.manifest if reference else None,
+    )
     run.relist()
     return run.report(use, loadable, headline, started)
 

@@ -1,9 +1,22 @@
-"""What a verification is asked to do."""
+"""What a verification is asked to do, and what a policy file demands and lets through."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from r1prov.errors import PolicyError
+from r1prov.text import quoted
+from r1prov.verify.rules import Rule, Severity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from r1prov.manifest.schema import Manifest
+    from r1prov.verify.globs import PathGlob
 
 
 class Level(StrEnum):
@@ -27,6 +40,134 @@ class By(StrEnum):
     TENSOR = "tensor"  # tensor by tensor: the same weights in other files are the same
 
 
+class Commit(StrEnum):
+    """What a policy asks of the Hub commit in a manifest."""
+
+    HOLDS = "holds"  # it is there, and digests and commit agree
+    SIGNED = "signed"  # moreover the Hub signed the commit
+
+
+class AllowKind(StrEnum):
+    """What an allowance is about."""
+
+    EXTRA = "extra"  # files that the manifest does not list
+    MISSING = "missing"  # files of the manifest that are not there
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Files that may be extra or missing.
+
+    Attributes:
+        kind: Extra or missing.
+        files: Which.
+        reason: Why.
+        expires: Last day (UTC) on which it counts.
+        where: Its place in the file, such as `models[0].allow[1]`.
+    """
+
+    kind: AllowKind
+    files: PathGlob
+    reason: str
+    expires: date
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleOverride:
+    """Another severity for a rule.
+
+    Attributes:
+        rule: The rule.
+        severity: What its findings weigh; None shows them in coverage only.
+        reason: Why.
+        expires: Last day (UTC) on which it counts; None is for good.
+    """
+
+    rule: Rule
+    severity: Severity | None
+    reason: str
+    expires: date | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEntry:
+    """What a policy demands of models whose name matches. None and empty demand nothing.
+
+    Attributes:
+        name: Model name, or pattern with `*` and `?`, compared with the name in the manifest.
+        manifest: Name of the model whose manifest must be used.
+        manifest_file: Manifest file that must be used.
+        manifest_sha256: Digest of the manifest file.
+        signers: Key ids that count.
+        threshold: How many different ones of them (of all trusted keys, if there are none) must
+            have signed.
+        min_level: Least level.
+        scope: Which files have to match, where the command line does not say.
+        variant: Variant in the manifest; `full` is what `--expect full` asks for.
+        commit: What the Hub commit in the manifest must be.
+        allow: Files that may be extra or missing.
+        where: Its place in the file, such as `models[0]`.
+    """
+
+    name: str
+    manifest: str | None = None
+    manifest_file: Path | None = None
+    manifest_sha256: str | None = None
+    signers: tuple[str, ...] = ()
+    threshold: int | None = None
+    min_level: Level | None = None
+    scope: Scope | None = None
+    variant: str | None = None
+    commit: Commit | None = None
+    allow: tuple[Allowance, ...] = ()
+    where: str = "models[0]"
+
+    def matches(self, name: str) -> bool:
+        """Whether a model of that name falls under this entry; upper and lower case differ."""
+        return fnmatchcase(name, self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyFile:
+    """A policy file: deny by default, each model under exactly one entry.
+
+    Attributes:
+        location: Where it is.
+        sha256: Digest of the file.
+        models: The models that may be deployed.
+        rules: Rules with another severity.
+        cached_digests: Whether a digest of an earlier run is enough.
+        stated_digests: Whether a digest that a store states, and nobody here computed, is enough.
+        partial_manifests: Whether a manifest may lack digests of files other than weights and
+            code.
+    """
+
+    location: str
+    sha256: str
+    models: tuple[ModelEntry, ...]
+    rules: tuple[RuleOverride, ...] = ()
+    cached_digests: bool = True
+    stated_digests: bool = True
+    partial_manifests: bool = False
+
+    def entry_for(self, name: str) -> ModelEntry | None:
+        """The entry that a model of that name falls under; None if the policy has none.
+
+        Raises:
+            PolicyError: Several fit, so that it is not said what holds.
+        """
+        fitting = [entry for entry in self.models if entry.matches(name)]
+        if len(fitting) > 1:
+            both = " and ".join(f"{one.where} {quoted(one.name)}" for one in fitting[:2])
+            raise PolicyError(
+                f"{both} both match {quoted(name)}",
+                subject=self.location,
+                hint="narrow the patterns so that exactly one entry fits each model",
+            )
+        return fitting[0] if fitting else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Choices of one verification.
@@ -39,6 +180,10 @@ class Policy:
         by: Whether weights are compared by file or by tensor.
         read_all: Whether every byte of a remote model is read, instead of believing the digests
             that its store states.
+        scope_given: Whether somebody chose `scope`; else a policy file may.
+        file: The policy file that is applied.
+        ignored: A policy file inside the model that was not.
+        entry: What `file` demands of the model at hand, once that is known.
     """
 
     level: Level = Level.FULL
@@ -47,3 +192,20 @@ class Policy:
     workers: int | None = None
     by: By = By.FILE
     read_all: bool = False
+    scope_given: bool = True
+    file: PolicyFile | None = None
+    ignored: str | None = None
+    entry: ModelEntry | None = None
+
+    def of(self, manifest: Manifest | None) -> Policy:
+        """The policy for the model of that manifest: its entry found, its scope settled.
+
+        Raises:
+            PolicyError: Several entries fit.
+        """
+        if self.file is None or manifest is None:
+            return self
+        entry = self.file.entry_for(manifest.name)
+        if entry is None or entry.scope is None or self.scope_given:
+            return replace(self, entry=entry)
+        return replace(self, entry=entry, scope=entry.scope)

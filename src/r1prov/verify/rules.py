@@ -1,7 +1,7 @@
 """The rule table: every way a model can be wrong, with an id that never changes.
 
 Ids are grouped by hundreds: 0xx files, 1xx safetensors and GGUF headers, 2xx shard index and JSON,
-3xx signatures and trust, 4xx identity and architecture, 5xx hygiene, 6xx provenance.
+3xx signatures and trust, 4xx identity and architecture, 5xx hygiene, 6xx provenance, 7xx policy.
 An id is never reused.
 """
 
@@ -376,6 +376,65 @@ _TABLE: tuple[tuple[str, str, str, Severity, str], ...] = (
         "A file is not what its own store says it is",
         _E,
         "It was changed after it was stored: fetch it again (`hf download`, `ollama pull`).",
+    ),
+    # policy
+    (
+        "701",
+        "policy-model",
+        "The policy allows no such model",
+        _E,
+        "Deploy a model that the policy names, or have whoever owns the policy add this one.",
+    ),
+    (
+        "702",
+        "policy-manifest",
+        "Another manifest than the policy asks for",
+        _E,
+        "Verify with the manifest that the policy names (`--manifest`), byte for byte the pinned "
+        "one.",
+    ),
+    (
+        "703",
+        "policy-signers",
+        "Fewer good signatures than the policy asks for",
+        _E,
+        "Ask the named signers to sign the manifest; the same key counts once.",
+    ),
+    (
+        "704",
+        "policy-level",
+        "Looked at less than the policy asks for",
+        _E,
+        "Verify again with the level and the scope of the policy.",
+    ),
+    (
+        "705",
+        "policy-variant",
+        "Another variant than the policy asks for",
+        _E,
+        "`full` in a policy is what `--expect full` asks for: the tensors of DeepSeek-R1.",
+    ),
+    (
+        "706",
+        "policy-commit",
+        "No Hub commit proof as the policy asks for",
+        _E,
+        "Use a manifest that carries the commit of the Hub.",
+    ),
+    (
+        "707",
+        "policy-expired",
+        "An exception of the policy has expired",
+        _W,
+        "It lets nothing through any more: remove it, or give it a new reason and date.",
+    ),
+    (
+        "708",
+        "policy-in-model",
+        "A policy file inside the model was ignored",
+        _W,
+        "A model cannot say how it is to be judged. Keep the policy elsewhere and name it with "
+        "`--policy`.",
     ),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from r1prov.manifest.tensor_digests import load_tensor_digests
 from r1prov.stores.base import EntryKind
 from r1prov.stores.headers import safetensors_paths
 from r1prov.text import plural
+from r1prov.verify.apply_policy import apply_policy
 from r1prov.verify.by_tensor import TensorCheck, check_by_tensor, model_tensors
 from r1prov.verify.checks import digests, identity, listing, provenance, statements, weights
 from r1prov.verify.evidence import CONFIG_NAME, Evidence
@@ -45,11 +47,15 @@ if TYPE_CHECKING:
 class Run:
     """What one verification has found so far."""
 
-    def __init__(self, evidence: Evidence, policy: Policy, shelved: ShelvedManifest | None) -> None:
+    def __init__(
+        self, evidence: Evidence, policy: Policy, shelved: ShelvedManifest | None, now: datetime
+    ) -> None:
         self.evidence = evidence
-        self.policy = policy
+        self.now = now
+        self.trusted: TrustDecision | None = None
         self.shelved = shelved
         self.manifest = shelved.manifest if shelved else None
+        self.policy = policy.of(self.manifest)
         self.findings: list[Finding] = []
         self.coverage: list[Coverage] = []
         self.provenance: list[str] = []
@@ -102,6 +108,7 @@ class Run:
         names: list[str],
     ) -> None:
         """Every check against the manifest except hashing."""
+        self.trusted = trusted
         manifest, evidence = shelved.manifest, self.evidence
         self.findings += provenance.check_signatures(trusted, shelved.path.name)
         self.coverage.append(
@@ -253,10 +260,20 @@ class Run:
         found = self.findings
         if self.tensors is not None:
             found = by_tensor_findings(found, self.evidence.loadable_weights(), self.tensors)
-        findings = tuple(scoped_findings(found, self.policy.scope))
-        coverage = tuple(
-            scoped_coverage(self.coverage, self.policy.scope, by_tensor=self.tensors is not None)
+        by_tensor = self.tensors is not None
+        applied = apply_policy(
+            scoped_findings(found, self.policy.scope),
+            scoped_coverage(self.coverage, self.policy.scope, by_tensor=by_tensor),
+            self.policy,
+            manifest=self.manifest,
+            digested=frozenset(self.hashed.digests) if self.hashed else None,
+            today=self.now.astimezone(UTC).date(),
+            cached=self.hashed.cached if self.hashed else frozenset(),
+            stated=self.hashed.stated if self.hashed else frozenset(),
         )
+        findings, coverage = applied.findings, applied.coverage
+        if use is not None and (applied.exceptions or by_tensor):
+            use = replace(use, tree_digest=None)  # not every file is as the manifest says
         verdict = decide(findings, coverage)
         hashed = self.hashed is not None
         weights_tally, other_tally = Tally(), Tally()
@@ -273,7 +290,7 @@ class Run:
             scope=self.policy.scope.value,
             expected=self.policy.expect,
             manifest=use,
-            headline=_headline(verdict, use, headline, self.policy, result),
+            headline=_headline(verdict, use, headline, self.policy, result, applied.exceptions),
             weights=weights_tally,
             other=other_tally,
             findings=findings,
@@ -295,11 +312,14 @@ def _headline(
     identified: str,
     policy: Policy,
     hashed: HashedModel | None,
+    exceptions: int,
 ) -> str:
     """The first line: the verdict, and as which model; second-hand digests are said here too."""
     if use is None:
         return f"no signed manifest fits; the headers say: {identified}"
     scope = "" if policy.scope is Scope.ALL else ", weights only"
+    if exceptions:
+        scope += f", {plural(exceptions, 'exception')} by policy"
     revision = f", revision {use.revision[:12]}" if use.revision else ""
     name = f"{use.name} ({use.variant}, {use.publisher}{revision})"
     if verdict is Verdict.PASS:
