@@ -6,13 +6,14 @@ R1ProvError                 exit
 ├─ UsageError                 2   the command was asked for in a way it cannot be carried out
 ├─ InputError                 4   something we were given is malformed
 │   ├─ FormatError            4   bytes of a model file break a rule; carries the rule's name
-│   │   ├─ JsonError  SafetensorsError  ShardIndexError
+│   │   ├─ JsonError  SafetensorsError  ShardIndexError  OmsError
 │   ├─ NameRuleError          4   a file name that no manifest may carry
 │   ├─ LimitExceeded          4   larger than a cap of `limits.py`
 │   ├─ ManifestError          4
 │   ├─ TrustFileError         4
 │   ├─ KeyFileError           4
 │   ├─ BundleError            4
+│   ├─ CertificateError       4
 │   └─ CommitProofError       4   (OpenPgpError below it)
 └─ StoreError                 4   a store or one of its blobs could not be read
     ├─ NotFound  Unreadable
@@ -97,6 +98,10 @@ class ShardIndexError(FormatError):
     """A `*.safetensors.index.json` is malformed."""
 
 
+class OmsError(FormatError):
+    """A signed statement is not one of OpenSSF Model Signing, or asks for what is not read."""
+
+
 class NameRuleError(InputError):
     """A file name that no manifest may carry."""
 
@@ -119,6 +124,10 @@ class KeyFileError(InputError):
 
 class BundleError(InputError):
     """A Sigstore bundle is malformed."""
+
+
+class CertificateError(InputError):
+    """A certificate is malformed or of a kind that is not taken."""
 
 
 class CommitProofError(InputError):

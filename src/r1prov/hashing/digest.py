@@ -70,6 +70,7 @@ class BlobDigest:
         sha256: SHA-256 in hex.
         git_blob: Git blob id (SHA-1) in hex, if it was asked for.
         fence: State of the blob before and after it was read; the same, or there is no digest.
+        pieces: Digests of its pieces, or of the whole by another hash, if they were asked for.
     """
 
     path: str
@@ -77,6 +78,7 @@ class BlobDigest:
     sha256: str
     git_blob: str | None
     fence: Fence
+    pieces: tuple[bytes, ...] = ()
 
 
 def git_blob_header(size: int) -> bytes:

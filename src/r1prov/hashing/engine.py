@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from r1prov.errors import ChangedWhileReading, StoreError, Unreadable
 from r1prov.hashing.digest import BlobDigest, Readable, git_blob_header, tree_digest
+from r1prov.hashing.pieces import PieceHasher, PieceHashing
 from r1prov.limits import HASH_BUFFER_BYTES, MAX_HASH_WORKERS
 
 __all__ = ["HashJob", "HashResult", "default_workers", "hash_blobs", "tree_digest"]
@@ -32,11 +33,13 @@ class HashJob:
         path: The blob's path in its store.
         size: Bytes that the store's listing says it has; another number is an error.
         git_blob: Whether to compute the Git blob id in the same pass.
+        pieces: Another hash, or one hash a piece, to compute in the same pass.
     """
 
     path: str
     size: int
     git_blob: bool = False
+    pieces: PieceHashing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +202,7 @@ class _Pool:
                 sha1 = None
                 if job.git_blob:
                     sha1 = hashlib.sha1(git_blob_header(job.size), usedforsecurity=False)
+                pieces = PieceHasher(job.pieces) if job.pieces else None
                 # One byte more than there should be, to see a blob that grows.
                 while covered <= job.size:
                     if self._cancel.is_set():
@@ -211,6 +215,8 @@ class _Pool:
                     sha256.update(chunk)
                     if sha1 is not None:
                         sha1.update(chunk)
+                    if pieces is not None:
+                        pieces.update(chunk)
                     covered += got
                     self._counts[slot] += got
                 after = blob.fence()
@@ -220,7 +226,12 @@ class _Pool:
             raise _unreadable(job, covered, error) from error
         _refuse_changed(job, covered, before.changes(after))
         return BlobDigest(
-            job.path, job.size, sha256.hexdigest(), sha1.hexdigest() if sha1 else None, after
+            job.path,
+            job.size,
+            sha256.hexdigest(),
+            sha1.hexdigest() if sha1 else None,
+            after,
+            pieces.digests() if pieces else (),
         )
 
 
