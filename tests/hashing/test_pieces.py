@@ -46,7 +46,9 @@ def test_beside_the_sha256_of_the_whole(tmp_path: Path) -> None:
         blake3(content[i : i + size]).digest() for i in range(0, len(content), size)
     )
     assert found["empty"].pieces == ()
-    assert hash_blobs(LocalStore(tmp_path).open, [HashJob("empty", 0)]).digests["empty"].pieces == ()
+    assert (
+        hash_blobs(LocalStore(tmp_path).open, [HashJob("empty", 0)]).digests["empty"].pieces == ()
+    )
 
 
 def test_a_missing_package_is_told_before_anything_is_read(

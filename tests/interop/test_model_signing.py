@@ -70,10 +70,11 @@ def peer() -> Path:
     wanted = "\n".join(PACKAGES)
     if not ready.exists() or ready.read_text() != wanted:
         shutil.rmtree(home, ignore_errors=True)
-        for command in (
+        commands: list[list[str | Path]] = [
             [sys.executable, "-m", "venv", home],
             [python, "-m", "pip", "install", "--quiet", *PACKAGES],
-        ):
+        ]
+        for command in commands:
             done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
             if done.returncode:
                 pytest.fail(f"the peer cannot be installed:\n{done.stdout}{done.stderr}")
@@ -193,8 +194,12 @@ def signed_by_peer(run: Run, model: Path, key: PrivateKey, **how: object) -> byt
     private, signature = model.parent / "private.pem", model.parent / "model.sig"
     private.write_bytes(encode_private_key(key, None))
     asked = {
-        **{"hash": "sha256", "allow_symlinks": False, **how},
-        **{"key": str(private), "model": str(model), "signature": str(signature)},
+        "hash": "sha256",
+        "allow_symlinks": False,
+        **how,
+        "key": str(private),
+        "model": str(model),
+        "signature": str(signature),
     }
     done = run("-c", SIGN, json.dumps(asked))
     assert done.returncode == 0, done.stderr

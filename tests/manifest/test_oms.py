@@ -113,9 +113,12 @@ def test_signed_and_verified(model: Path, algorithm: str) -> None:
     assert (result.signer.method, result.signer.key_id) == ("key", key.public.key_id)
     assert result.statement is not None
     assert [one.path for one in result.statement.files] == sorted(FILES)
-    assert result.statement.root == hashlib.sha256(
-        b"".join(hashlib.sha256(FILES[name]).digest() for name in sorted(FILES))
-    ).hexdigest()
+    assert (
+        result.statement.root
+        == hashlib.sha256(
+            b"".join(hashlib.sha256(FILES[name]).digest() for name in sorted(FILES))
+        ).hexdigest()
+    )
     assert result.bytes_hashed == sum(map(len, FILES.values()))
     assert result.tree_digest is not None
 
@@ -145,8 +148,10 @@ def test_the_bundle_is_of_the_specification(model: Path) -> None:
         (lambda m: (m / "config.json").rename(m / "c"), ["file-missing", "file-unlisted"]),
         (lambda m: os.mkfifo(m / "pipe"), ["not-regular"]),
         (lambda m: (m / "link").symlink_to("config.json"), ["symlink"]),
-        (lambda m: shutil.move(m / "sub", m / "x") and (m / "sub").symlink_to("x"), [
-            "file-missing", "file-unlisted", "symlink"]),
+        (
+            lambda m: shutil.move(m / "sub", m / "x") and (m / "sub").symlink_to("x"),
+            ["file-missing", "file-unlisted", "symlink"],
+        ),
     ],
 )
 def test_altered_models(model: Path, alter: Any, wanted: list[str]) -> None:
@@ -259,19 +264,27 @@ def test_no_byte_of_what_is_signed_is_free(position: int, flip: int, model: Path
 
 
 def test_no_file_is_opened_before_the_signature_is_good(model: Path) -> None:
-    class Closed:
-        name = location = "model"
-
+    class Closed(LocalStore):
         def entries(self) -> Any:
             raise AssertionError("listed")
 
-        open = entries
+        def open(self, path: str) -> Any:
+            raise AssertionError("opened")
 
     value = json.loads(sign(model))
     value["dsseEnvelope"]["payload"] = base64.b64encode(b"{}").decode()
     bundle = parse_oms_bundle(json.dumps(value).encode(), "model.sig")
-    result = verify_oms(bundle, Closed(), public_key=KEY.public)
+    result = verify_oms(bundle, Closed(model), public_key=KEY.public)
     assert rules(result) == ["signature-invalid"]
+
+
+def test_the_withdrawn_form_is_explained(model: Path) -> None:
+    value = json.loads(sign(model))
+    payload = b'{"predicateType":"https://model_signing/Digests/v0.1"}'
+    value["dsseEnvelope"]["payload"] = base64.b64encode(payload).decode()
+    (finding,) = verify(json.dumps(value).encode(), model).findings
+    assert finding.rule == "signature-invalid"
+    assert "0.2.0" in (finding.hint or "")
 
 
 def altered_bundle(raw: bytes, path: str, new: object) -> bytes:
@@ -294,8 +307,10 @@ def altered_bundle(raw: bytes, path: str, new: object) -> bytes:
         ("verificationMaterial.tlogEntries", ...),
         ("verificationMaterial.tlogEntries", [{"logIndex": "5"}]),
         ("verificationMaterial.timestampVerificationData", {}),
-        ("verificationMaterial.timestampVerificationData", {"rfc3161Timestamps": [
-            {"signedTimestamp": "AAAA"}]}),
+        (
+            "verificationMaterial.timestampVerificationData",
+            {"rfc3161Timestamps": [{"signedTimestamp": "AAAA"}]},
+        ),
         ("dsseEnvelope.signatures.0.keyid", ...),
         ("dsseEnvelope.signatures.0.keyid", None),
     ],
@@ -340,8 +355,10 @@ def test_what_bundles_may_have(model: Path, path: str, new: object) -> None:
         ("verificationMaterial", {"certificate": {}, "tlogEntries": [{}]}),
         ("verificationMaterial", {"x509CertificateChain": {}}),
         ("verificationMaterial", {"x509CertificateChain": {"certificates": []}}),
-        ("verificationMaterial", {"x509CertificateChain": {"certificates": [
-            {"rawBytes": "AAAA"}] * 17}}),
+        (
+            "verificationMaterial",
+            {"x509CertificateChain": {"certificates": [{"rawBytes": "AAAA"}] * 17}},
+        ),
         ("verificationMaterial", {"x509CertificateChain": {"certificates": [{"rawBytes": "AAA"}]}}),
     ],
 )
@@ -361,13 +378,14 @@ def test_no_bundles(model: Path) -> None:
 def test_how_to_verify_is_said_once(model: Path, authority: Any) -> None:
     bundle, store = parse_oms_bundle(sign(model), "model.sig"), LocalStore(model)
     root = authority.root().certificate
-    for how in (
+    ways: list[dict[str, Any]] = [
         {},
         {"public_key": KEY.public, "certificate_roots": [root]},
         {"public_key": KEY.public, "identity": "a@b"},
         {"public_key": KEY.public, "ignore_paths": ["../x"]},
         {"public_key": KEY.public, "ignore_paths": [""]},
-    ):
+    ]
+    for how in ways:
         with pytest.raises(UsageError):
             verify_oms(bundle, store, **how)
 
@@ -472,7 +490,9 @@ def test_a_manifest_is_signed_without_the_model(model: Path) -> None:
 
     def entry(name: str, sha256: str | None = None) -> FileEntry:
         content = FILES.get(name, b"x")
-        return FileEntry(name, len(content), sha256 or hashlib.sha256(content).hexdigest(), Role.OTHER)
+        return FileEntry(
+            name, len(content), sha256 or hashlib.sha256(content).hexdigest(), Role.OTHER
+        )
 
     manifest = Manifest(
         name="DeepSeek-R1",

@@ -168,7 +168,19 @@ def test_a_minor_version_may_know_more() -> None:
         ("predicate.serialization.ignore_paths", [1]),
         *(
             ("predicate.serialization.ignore_paths", [path])
-            for path in ("", ".", "/etc", "../x", "a/../b", "a/", "*.bin", "a?", "[a]", "a\\b", "./a")
+            for path in (
+                "",
+                ".",
+                "/etc",
+                "../x",
+                "a/../b",
+                "a/",
+                "*.bin",
+                "a?",
+                "[a]",
+                "a\\b",
+                "./a",
+            )
         ),
     ],
 )
@@ -373,8 +385,14 @@ def test_read_back(files: dict[str, str]) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
     max_leaves=4,
 )
 PLACES = (

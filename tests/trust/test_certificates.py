@@ -140,11 +140,22 @@ def test_signers_that_may_not_sign(authority: Any, how: dict[str, Any]) -> None:
         {"key_usage": None},
         {"purposes": (*TLS, ExtendedKeyUsageOID.CODE_SIGNING)},
         {"basic": False},
-        {"ca": True, "key_usage": usage(digital_signature=True), "purposes": (
-            ExtendedKeyUsageOID.CODE_SIGNING,)},
+        {
+            "ca": True,
+            "key_usage": usage(digital_signature=True),
+            "purposes": (ExtendedKeyUsageOID.CODE_SIGNING,),
+        },
         {"extensions": [(x509.UnrecognizedExtension(ObjectIdentifier("1.2.3.4"), b""), False)]},
-        {"extensions": [(x509.CertificatePolicies([x509.PolicyInformation(
-            ObjectIdentifier("1.2.3.4"), None)]), True)]},
+        {
+            "extensions": [
+                (
+                    x509.CertificatePolicies(
+                        [x509.PolicyInformation(ObjectIdentifier("1.2.3.4"), None)]
+                    ),
+                    True,
+                )
+            ]
+        },
     ],
 )
 def test_signers_that_may(authority: Any, how: dict[str, Any]) -> None:
@@ -239,18 +250,37 @@ def test_version_1_is_refused(authority: Any, tmp_path: Any) -> None:
 
     key, pem = tmp_path / "k", tmp_path / "c"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-keyout", key, "-subj", "/CN=v3", "-days", "2", "-out", pem],
-        check=True, capture_output=True,
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-keyout",
+            key,
+            "-subj",
+            "/CN=v3",
+            "-days",
+            "2",
+            "-out",
+            pem,
+        ],
+        check=True,
+        capture_output=True,
     )
     request = tmp_path / "r"
     subprocess.run(
         ["openssl", "req", "-new", "-key", key, "-subj", "/CN=v1", "-out", request],
-        check=True, capture_output=True,
+        check=True,
+        capture_output=True,
     )
     done = subprocess.run(
         ["openssl", "x509", "-req", "-in", request, "-CA", pem, "-CAkey", key, "-days", "1"],
-        check=True, capture_output=True,
+        check=True,
+        capture_output=True,
     )
     (old,) = parse_certificates(done.stdout, subject="v1")
     (root,) = parse_certificates(pem.read_bytes(), subject="v3")
@@ -261,7 +291,9 @@ def test_version_1_is_refused(authority: Any, tmp_path: Any) -> None:
 
 def test_pem_files(authority: Any) -> None:
     root, other = authority.root(), authority.root("other")
-    text = b"# Private roots\n" + root.pem + b"\nIssuer: other\n" + other.pem.replace(b"\n", b"\r\n")
+    text = (
+        b"# Private roots\n" + root.pem + b"\nIssuer: other\n" + other.pem.replace(b"\n", b"\r\n")
+    )
     assert parse_certificates(text, subject="roots.pem") == (root.certificate, other.certificate)
     from r1prov.trust.keys import encode_private_key
 

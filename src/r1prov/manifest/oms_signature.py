@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from r1prov.errors import CertificateError, KeyFileError
+from r1prov.manifest.oms_statement import WITHDRAWN_PREDICATE
 from r1prov.text import quoted
 from r1prov.trust.bundle import ChainMaterial, KeyMaterial
 from r1prov.trust.certificates import parse_certificate, verify_chain
@@ -76,7 +77,7 @@ def verify_with_key(bundle: DsseBundle, subject: str, key: PublicKey) -> OmsFind
     if fault is not None:
         return fault
     if not bundle.envelope.signed_by(key):
-        return _bad_signature(subject, f"key {key.key_id8}")
+        return _bad_signature(bundle, subject, f"key {key.key_id8}")
     return OmsSigner("key", key.key_id)
 
 
@@ -163,7 +164,7 @@ def verify_with_certificates(
             found=decision.fault.found,
         )
     if not bundle.envelope.signed_by(leaf.key):
-        return _bad_signature(subject, f"the certificate of {quoted(leaf.subject)}")
+        return _bad_signature(bundle, subject, f"the certificate of {quoted(leaf.subject)}")
     if identity is not None and identity not in leaf.identities:
         return OmsFinding(
             "signer-identity",
@@ -214,13 +215,18 @@ def verify_without_key(
     )
 
 
-def _bad_signature(subject: str, who: str) -> OmsFinding:
+def _bad_signature(bundle: DsseBundle, subject: str, who: str) -> OmsFinding:
+    hint = None
+    # Nothing of the payload is to be believed; this only explains.
+    if WITHDRAWN_PREDICATE.encode() in bundle.envelope.payload:
+        hint = "it looks like one of model_signing 0.2.0, whose form is not read: sign again"
     return OmsFinding(
         "signature-invalid",
         subject,
         f"the signature is not one of {who} over this statement",
         expected=f"a signature of {who}",
         found="another key, or a signature or statement that was changed",
+        hint=hint,
     )
 
 

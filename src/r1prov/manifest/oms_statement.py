@@ -32,7 +32,8 @@ SINGLE_FILE: Final = "."
 
 # VERSIONING.md: a minor version only adds optional fields, and v1.0 verifiers accept it.
 _PREDICATE = re.compile(r"https://model_signing/signature/v1\.(0|[1-9][0-9]{0,3})")
-_OLD_PREDICATE = "https://model_signing/Digests/v0.1"
+# What model_signing 0.2.0 wrote (§5.1).
+WITHDRAWN_PREDICATE: Final = "https://model_signing/Digests/v0.1"
 _SHARD = re.compile(r"(.+):(0|[1-9][0-9]{0,18}):([1-9][0-9]{0,18})", re.DOTALL)
 _GLOB = re.compile(r"[*?\[]")
 _HEX = re.compile(r"[0-9a-f]+")
@@ -219,12 +220,12 @@ class _Reader:
         if match is not None:
             self._closed = match[1] == "0"
             return
-        if value == _OLD_PREDICATE:
+        if value == WITHDRAWN_PREDICATE:
             raise _error(
                 "written by model_signing 0.2.0, whose form is withdrawn",
                 self._subject,
                 PREDICATE_TYPE,
-                _OLD_PREDICATE,
+                WITHDRAWN_PREDICATE,
                 rule="oms-unsupported",
                 hint="sign the model again with a later version",
             )

@@ -99,11 +99,11 @@ class Certificate:
 
     def issued_by(self, other: Certificate) -> bool:
         """Whether `other` has the issuer's name and its key made the signature."""
-        from cryptography.exceptions import InvalidSignature
+        from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
         try:
             self._parsed.verify_directly_issued_by(other._parsed)
-        except (ValueError, TypeError, InvalidSignature):
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             return False
         return True
 
@@ -190,6 +190,7 @@ def parse_certificate(der: bytes, *, subject: str) -> Certificate:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     from cryptography.x509 import (
         DuplicateExtension,
+        InvalidVersion,
         UnsupportedGeneralNameType,
         load_der_x509_certificate,
     )
@@ -210,6 +211,7 @@ def parse_certificate(der: bytes, *, subject: str) -> Certificate:
         TypeError,
         UnsupportedAlgorithm,
         DuplicateExtension,
+        InvalidVersion,
         UnsupportedGeneralNameType,
     ) as error:
         raise CertificateError(
