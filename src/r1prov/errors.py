@@ -6,7 +6,7 @@ R1ProvError                 exit
 ├─ UsageError                 2   the command was asked for in a way it cannot be carried out
 ├─ InputError                 4   something we were given is malformed
 │   ├─ FormatError            4   bytes of a model file break a rule; carries the rule's name
-│   │   ├─ JsonError  SafetensorsError  ShardIndexError  GgufError
+│   │   ├─ JsonError  SafetensorsError  ShardIndexError  GgufError  OmsError
 │   ├─ NameRuleError          4   a file name that no manifest may carry
 │   ├─ LimitExceeded          4   larger than a cap of `limits.py`
 │   ├─ ManifestError          4
@@ -15,6 +15,7 @@ R1ProvError                 exit
 │   ├─ KeyFileError           4
 │   ├─ BundleError            4
 │   ├─ CacheError             4   a digest cache that others could write to
+│   ├─ CertificateError       4
 │   └─ CommitProofError       4   (OpenPgpError below it)
 └─ StoreError                 4   a store or one of its blobs could not be read
     ├─ NotFound  Unreadable  CommitUnavailable
@@ -103,6 +104,10 @@ class ShardIndexError(FormatError):
     """A `*.safetensors.index.json` is malformed."""
 
 
+class OmsError(FormatError):
+    """A signed statement is not one of OpenSSF Model Signing, or asks for what is not read."""
+
+
 class NameRuleError(InputError):
     """A file name that no manifest may carry."""
 
@@ -133,6 +138,10 @@ class BundleError(InputError):
 
 class CacheError(InputError):
     """A digest cache that must not be used: others could write to it."""
+
+
+class CertificateError(InputError):
+    """A certificate is malformed or of a kind that is not taken."""
 
 
 class CommitProofError(InputError):

@@ -75,6 +75,16 @@ MAX_POLICY_BYTES: Final = 1024 * 1024
 MAX_POLICY_MODELS: Final = 1000
 MAX_POLICY_ALLOWANCES: Final = 256
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
+# An OpenSSF Model Signing bundle lists every file: 300 bytes each, for as many as a store may hold.
+MAX_OMS_BUNDLE_BYTES: Final = 64 * 1024 * 1024
+# A file of root certificates; the 150 or so that browsers trust take 300 kB.
+MAX_CERTIFICATE_FILE_BYTES: Final = 1024 * 1024
+MAX_ROOT_CERTIFICATES: Final = 1000
+# Chains in use have two to four certificates. The search for a path looks at every pair at most
+# this many times, however many certificates of one name a bundle brings.
+MAX_CHAIN_CERTIFICATES: Final = 16
+MAX_CHAIN_DEPTH: Final = 8
+MAX_CHAIN_SIGNATURE_CHECKS: Final = 64
 MAX_CHECKSUM_FILE_BYTES: Final = 64 * 1024 * 1024
 # JSON of ours nests a handful of levels; deeper is an attack on the parser.
 MAX_JSON_DEPTH: Final = 64

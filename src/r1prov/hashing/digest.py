@@ -71,6 +71,7 @@ class BlobDigest:
         git_blob: Git blob id (SHA-1) in hex, if it was asked for.
         fence: State of the blob before and after it was read; the same, or there is no digest.
         extents: SHA-256 in hex of each extent that was asked for, by name.
+        pieces: Digests of its pieces, or of the whole by another hash, if they were asked for.
     """
 
     path: str
@@ -79,6 +80,7 @@ class BlobDigest:
     git_blob: str | None
     fence: Fence
     extents: dict[str, str] = field(default_factory=dict)
+    pieces: tuple[bytes, ...] = ()
 
 
 def git_blob_header(size: int) -> bytes:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from r1prov.errors import ChangedWhileReading, StoreError, Unreadable
 from r1prov.hashing.digest import BlobDigest, Readable, git_blob_header, tree_digest
 from r1prov.hashing.extents import Extent, ExtentHasher
+from r1prov.hashing.pieces import PieceHasher, PieceHashing
 from r1prov.limits import HASH_BUFFER_BYTES, MAX_HASH_WORKERS
 
 __all__ = ["HashJob", "HashResult", "default_workers", "hash_blobs", "tree_digest"]
@@ -34,12 +35,14 @@ class HashJob:
         size: Bytes that the store's listing says it has; another number is an error.
         git_blob: Whether to compute the Git blob id in the same pass.
         extents: Ranges to hash in the same pass, which doubles the work.
+        pieces: Another hash, or one hash a piece, to compute in the same pass.
     """
 
     path: str
     size: int
     git_blob: bool = False
     extents: tuple[Extent, ...] = ()
+    pieces: PieceHashing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +210,7 @@ class _Pool:
                 if job.git_blob:
                     sha1 = hashlib.sha1(git_blob_header(job.size), usedforsecurity=False)
                 parts = ExtentHasher(job.extents, job.size) if job.extents else None
+                pieces = PieceHasher(job.pieces) if job.pieces else None
                 # One byte more than there should be, to see a blob that grows.
                 while covered <= job.size:
                     if self._cancel.is_set():
@@ -221,6 +225,8 @@ class _Pool:
                         sha1.update(chunk)
                     if parts is not None:
                         parts.update(chunk)
+                    if pieces is not None:
+                        pieces.update(chunk)
                     covered += got
                     self._counts[slot] += got
                 after = blob.fence()
@@ -236,6 +242,7 @@ class _Pool:
             sha1.hexdigest() if sha1 else None,
             after,
             parts.digests() if parts is not None else {},
+            pieces.digests() if pieces else (),
         )
 
 

@@ -1,7 +1,9 @@
-"""Sigstore bundle v0.3 with a message signature: the native signature of a manifest.
+"""Sigstore bundles v0.3: a message signature, or a DSSE envelope, with what verifies it.
 
-The form is `dev.sigstore.bundle.v1.Bundle` in its JSON encoding, with a public key by hint and no
-transparency log entry, so that other Sigstore clients can check it too.
+The native signature of a manifest is a bundle with a message signature: the form is
+`dev.sigstore.bundle.v1.Bundle` in its JSON encoding, with a public key by hint and no transparency
+log entry, so that other Sigstore clients can check it too. Bundles with a DSSE envelope sign
+statements, such as those of OpenSSF Model Signing.
 """
 
 from __future__ import annotations
@@ -14,13 +16,18 @@ from typing import TYPE_CHECKING
 
 from r1prov.errors import BundleError, JsonError
 from r1prov.formats.strictjson import parse_json
-from r1prov.limits import MAX_BUNDLE_BYTES
+from r1prov.limits import MAX_BUNDLE_BYTES, MAX_CHAIN_CERTIFICATES, MAX_SIGNATURES
+from r1prov.text import quoted
+from r1prov.trust.dsse import DsseEnvelope, parse_envelope
 from r1prov.trust.keys import decode_base64
 
 if TYPE_CHECKING:
     from r1prov.trust.keys import PrivateKey
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+# sigstore_bundle.proto: both spellings mean version 0.3.
+_MEDIA_TYPES = (MEDIA_TYPE, "application/vnd.dev.sigstore.bundle+json;version=0.3")
+_MAX_HINT = 256
 _DIGEST_ALGORITHM = "SHA2_256"
 _DIGEST_BYTES = 32
 # The longest we take is an RSA signature of 8192 bits.
@@ -100,7 +107,7 @@ def parse_bundle(raw: bytes, *, subject: str) -> MessageBundle:
     public = _object(material["publicKey"], "publicKey", subject)
     _only(public, {"hint"}, "publicKey", subject)
     hint = public.get("hint", "")
-    if not isinstance(hint, str) or len(hint) > 256:
+    if not isinstance(hint, str) or len(hint) > _MAX_HINT:
         raise BundleError(f"{subject}: the key hint is not a short string", subject=subject)
     message = _object(top.get("messageSignature"), "messageSignature", subject)
     _only(message, {"messageDigest", "signature"}, "messageSignature", subject)
@@ -118,6 +125,175 @@ def parse_bundle(raw: bytes, *, subject: str) -> MessageBundle:
     if not 0 < len(signature) <= _MAX_SIGNATURE_BYTES:
         raise BundleError(f"{subject}: the signature is {len(signature)} bytes", subject=subject)
     return MessageBundle(hint, value_bytes, signature)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMaterial:
+    """The bundle is signed with a key, which it names.
+
+    Attributes:
+        hint: Which key, in the words of the tool that wrote the bundle; may be empty.
+        key: The key itself, PEM or DER, as model_signing 0.3.1 to 1.0.1 wrote it.
+    """
+
+    hint: str
+    key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainMaterial:
+    """The bundle is signed with a certificate: DER of the leaf, then of its issuers."""
+
+    certificates: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeylessMaterial:
+    """The bundle is signed with a short-lived certificate that a transparency log recorded."""
+
+    certificate: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DsseBundle:
+    """A signed envelope and what verifies it. Nothing of it is verified by reading it.
+
+    Attributes:
+        material: What verifies the envelope, one of three kinds.
+        envelope: The payload and its one signature.
+        log_entries: Number of transparency log entries.
+        timestamps: Signed timestamps (RFC 3161 responses, DER).
+        raw: The bundle file.
+    """
+
+    material: KeyMaterial | ChainMaterial | KeylessMaterial
+    envelope: DsseEnvelope
+    log_entries: int
+    timestamps: tuple[bytes, ...]
+    raw: bytes
+
+
+def parse_dsse_bundle(raw: bytes, *, subject: str, max_bytes: int = MAX_BUNDLE_BYTES) -> DsseBundle:
+    """Read a bundle with a DSSE envelope strictly.
+
+    What belongs to the transparency log is left to the library that verifies it.
+
+    Raises:
+        BundleError: Not JSON, another kind of bundle, an unknown member, or loose base64.
+        LimitExceeded: More signatures than any bundle has.
+    """
+    try:
+        value = parse_json(raw, subject=subject, max_bytes=max_bytes)
+    except JsonError as error:
+        raise BundleError(f"{subject}: {error.message}", subject=subject, hint=error.hint) from None
+    top = _object(value, "the bundle", subject)
+    media = top.get("mediaType")
+    if media not in _MEDIA_TYPES:
+        raise BundleError(
+            f"{subject}: mediaType is {quoted(repr(media), limit=80)}",
+            subject=subject,
+            hint=f"{MEDIA_TYPE} is read",
+        )
+    if "messageSignature" in top:
+        raise BundleError(
+            f"{subject} holds a message signature, not a DSSE envelope",
+            subject=subject,
+            hint="bundles that sign the bytes of a file are another kind",
+        )
+    _only(top, {"mediaType", "verificationMaterial", "dsseEnvelope"}, "the bundle", subject)
+    material = _object(top.get("verificationMaterial"), "verificationMaterial", subject)
+    envelope = parse_envelope(top.get("dsseEnvelope"), subject=subject)
+    # sigstore_bundle.proto: "DSSE envelopes in a bundle MUST have exactly one signature."
+    if len(envelope.signatures) != 1:
+        raise BundleError(
+            f"{subject}: the envelope of a bundle has exactly one signature, and this one "
+            f"{len(envelope.signatures)}",
+            subject=subject,
+        )
+    entries = _list(material.get("tlogEntries", []), "tlogEntries", subject)
+    for entry in entries:
+        _object(entry, "a transparency log entry", subject)
+    kind = _material(material, subject)
+    if isinstance(kind, KeylessMaterial) and not entries:
+        raise BundleError(
+            f"{subject} has a certificate for keyless signing and no transparency log entry",
+            subject=subject,
+        )
+    return DsseBundle(kind, envelope, len(entries), _timestamps(material, subject), raw)
+
+
+def _material(
+    material: dict[str, object], subject: str
+) -> KeyMaterial | ChainMaterial | KeylessMaterial:
+    kinds = ("publicKey", "x509CertificateChain", "certificate")
+    _only(
+        material,
+        {*kinds, "tlogEntries", "timestampVerificationData"},
+        "verificationMaterial",
+        subject,
+    )
+    found = [kind for kind in kinds if kind in material]
+    if len(found) != 1:
+        raise BundleError(
+            f"{subject}: verificationMaterial must have one of {', '.join(kinds)}, and has "
+            f"{' and '.join(found) or 'none'}",
+            subject=subject,
+        )
+    value = _object(material[found[0]], found[0], subject)
+    if found[0] == "publicKey":
+        return _key_material(value, subject)
+    if found[0] == "certificate":
+        return KeylessMaterial(_certificate(value, subject))
+    _only(value, {"certificates"}, "x509CertificateChain", subject)
+    chain = _list(value.get("certificates"), "certificates", subject)
+    if not 1 <= len(chain) <= MAX_CHAIN_CERTIFICATES:
+        raise BundleError(
+            f"{subject} has {len(chain)} certificates, not 1 to {MAX_CHAIN_CERTIFICATES}",
+            subject=subject,
+        )
+    return ChainMaterial(
+        tuple(_certificate(_object(one, "a certificate", subject), subject) for one in chain)
+    )
+
+
+def _key_material(value: dict[str, object], subject: str) -> KeyMaterial:
+    _only(value, {"hint", "rawBytes", "keyDetails"}, "publicKey", subject)
+    hint = value.get("hint")
+    if hint is None:
+        hint = ""
+    if not isinstance(hint, str) or len(hint) > _MAX_HINT:
+        raise BundleError(f"{subject}: the key hint is not a short string", subject=subject)
+    if not isinstance(value.get("keyDetails", ""), str):
+        raise BundleError(f"{subject}: keyDetails is not a string", subject=subject)
+    key = _base64(value["rawBytes"], "the public key", subject) if "rawBytes" in value else None
+    return KeyMaterial(hint, key)
+
+
+def _certificate(value: dict[str, object], subject: str) -> bytes:
+    _only(value, {"rawBytes"}, "a certificate", subject)
+    return _base64(value.get("rawBytes"), "a certificate", subject)
+
+
+def _timestamps(material: dict[str, object], subject: str) -> tuple[bytes, ...]:
+    if "timestampVerificationData" not in material:
+        return ()
+    data = _object(material["timestampVerificationData"], "timestampVerificationData", subject)
+    _only(data, {"rfc3161Timestamps"}, "timestampVerificationData", subject)
+    stamps = _list(data.get("rfc3161Timestamps", []), "rfc3161Timestamps", subject)
+    found = []
+    for stamp in stamps:
+        one = _object(stamp, "a timestamp", subject)
+        _only(one, {"signedTimestamp"}, "a timestamp", subject)
+        found.append(_base64(one.get("signedTimestamp"), "a timestamp", subject))
+    return tuple(found)
+
+
+def _list(value: object, what: str, subject: str) -> list[object]:
+    if not isinstance(value, list) or len(value) > MAX_SIGNATURES:
+        raise BundleError(
+            f"{subject}: {what} is not a list of at most {MAX_SIGNATURES}", subject=subject
+        )
+    return value
 
 
 def _object(value: object, what: str, subject: str) -> dict[str, object]:

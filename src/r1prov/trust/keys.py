@@ -178,6 +178,22 @@ def parse_public_key(pem: bytes, *, subject: str) -> PublicKey:
     return _public(key, subject)
 
 
+def parse_public_key_der(spki: bytes, *, subject: str) -> PublicKey:
+    """Read a SubjectPublicKeyInfo, of the kinds that `parse_public_key` takes.
+
+    Raises:
+        KeyFileError: Malformed, a kind not on the list, or weak.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    try:
+        key = load_der_public_key(spki)
+    except (ValueError, UnsupportedAlgorithm):
+        raise KeyFileError(f"{subject} is not a public key", subject=subject) from None
+    return _public(key, subject)
+
+
 def _public(key: PublicKeyTypes, subject: str) -> PublicKey:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat

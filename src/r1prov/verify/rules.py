@@ -243,6 +243,71 @@ _TABLE: tuple[tuple[str, str, str, Severity, str], ...] = (
         _E,
         "Ask the other signers; the same key counts once.",
     ),
+    (
+        "310",
+        "oms-bundle",
+        "The model signature is malformed",
+        _E,
+        "It is not a Sigstore bundle v0.3 with one signed envelope. Get it again from the signer.",
+    ),
+    (
+        "311",
+        "oms-statement",
+        "What was signed is not a statement about a model",
+        _E,
+        "The signature may be good; what it covers breaks the OpenSSF Model Signing "
+        "specification. Ask the signer to sign again.",
+    ),
+    (
+        "312",
+        "oms-root",
+        "The root digest is not that of the signed files",
+        _E,
+        "The signed statement contradicts itself. Ask the signer to sign again.",
+    ),
+    (
+        "313",
+        "oms-unsupported",
+        "A model signature of a kind that is not verified",
+        _E,
+        "Read are SHA-256, BLAKE2b and BLAKE3 digests and ECDSA keys, in the form of version 1.",
+    ),
+    (
+        "314",
+        "signed-path-ignored",
+        "The signature leaves out a file that loaders look for",
+        _E,
+        "What is not signed can be exchanged. Ignore the path yourself too if that is meant.",
+    ),
+    (
+        "315",
+        "certificate-untrusted",
+        "The certificate does not lead to a trusted root",
+        _E,
+        "Get the root certificate from its owner over another channel than the model.",
+    ),
+    (
+        "316",
+        "certificate-expired",
+        "A certificate is not valid at this time",
+        _E,
+        "Nothing proves that the signature was made while it was. Sign again.",
+    ),
+    (
+        "317",
+        "certificate-usage",
+        "A certificate may not be used for this",
+        _E,
+        "Signers need keyUsage digitalSignature and extended key usage codeSigning, issuers the "
+        "right to issue. Ask the authority for the right kind of certificate.",
+    ),
+    (
+        "318",
+        "signer-identity",
+        "Signed by another identity than expected",
+        _E,
+        "The certificate is good and belongs to someone else.",
+    ),
     # identity and architecture
     (
         "401",

@@ -1,0 +1,410 @@
+"""X.509 certificates: read strictly, and a chain from a signer to a root that somebody trusts.
+
+RFC 5280 §6, narrowed to what signing certificates of private authorities need. What is not
+evaluated (name constraints, policies that exclude, unknown critical extensions) refuses the
+certificate that asks for it. Revocation is not looked up: nothing here uses the network.
+`cryptography` parses and checks signatures; which certificate may issue which is decided here,
+because its own path builder is one for web servers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from r1prov.errors import CertificateError, KeyFileError
+from r1prov.limits import (
+    MAX_CERTIFICATE_FILE_BYTES,
+    MAX_CHAIN_DEPTH,
+    MAX_CHAIN_SIGNATURE_CHECKS,
+    MAX_ROOT_CERTIFICATES,
+)
+from r1prov.text import quoted
+from r1prov.trust.keys import PublicKey, parse_public_key_der
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cryptography import x509
+
+CODE_SIGNING: Final = "1.3.6.1.5.5.7.3.3"
+_ANY_PURPOSE: Final = "2.5.29.37.0"
+
+_BLOCK = re.compile(
+    rb"-----BEGIN CERTIFICATE-----\r?\n(?:[A-Za-z0-9+/=]{1,76}\r?\n)+-----END CERTIFICATE-----"
+)
+# Extensions whose meaning is looked at, or that take nothing away by being critical. Policies
+# count only where a verifier asks for one, and this one does not (RFC 5280 §6.1.1, any-policy).
+_UNDERSTOOD: Final = frozenset(
+    {
+        "2.5.29.14",  # subjectKeyIdentifier
+        "2.5.29.15",  # keyUsage
+        "2.5.29.17",  # subjectAltName
+        "2.5.29.19",  # basicConstraints
+        "2.5.29.32",  # certificatePolicies
+        "2.5.29.35",  # authorityKeyIdentifier
+        "2.5.29.37",  # extKeyUsage
+    }
+)
+_NAME_CONSTRAINTS: Final = "2.5.29.30"
+_HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Certificate:
+    """One certificate, with what is looked at; all of it could be read.
+
+    Attributes:
+        der: The certificate.
+        subject: Name of the holder (RFC 4514).
+        issuer: Name of the issuer.
+        identities: Subject alternative names: e-mail addresses, URIs and DNS names.
+        key: The holder's public key.
+        not_before: First moment of validity.
+        not_after: Last moment of validity.
+        authority: Whether it may issue certificates (basicConstraints, keyUsage).
+        max_issuers: How many further issuers may stand below it; None for any number.
+        signs: Whether its key may sign data (keyUsage digitalSignature, or no keyUsage).
+        purposes: Extended key usages; None where it has none, which means any.
+        fault: Why it can be part of no chain, or None.
+    """
+
+    der: bytes
+    subject: str
+    issuer: str
+    identities: tuple[str, ...]
+    key: PublicKey
+    not_before: datetime
+    not_after: datetime
+    authority: bool
+    max_issuers: int | None
+    signs: bool
+    purposes: frozenset[str] | None
+    fault: str | None
+    _parsed: Any
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the certificate in hex."""
+        return hashlib.sha256(self.der).hexdigest()
+
+    @property
+    def self_signed(self) -> bool:
+        """Whether it is issued by its own key, as roots are."""
+        return self.issued_by(self)
+
+    def issued_by(self, other: Certificate) -> bool:
+        """Whether `other` has the issuer's name and its key made the signature."""
+        from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+        try:
+            self._parsed.verify_directly_issued_by(other._parsed)
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            return False
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Certificate) and self.der == other.der
+
+    def __hash__(self) -> int:
+        return hash(self.der)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainFault:
+    """Why a chain is not trusted.
+
+    Attributes:
+        rule: Name of the rule in the rule table.
+        certificate: Holder of the certificate it is about.
+        message: One sentence.
+        expected: What the rule asks for.
+        found: What is there.
+    """
+
+    rule: str
+    certificate: str
+    message: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainDecision:
+    """What came of a chain: a path from the signer to a trusted root, or the fault."""
+
+    path: tuple[Certificate, ...]
+    fault: ChainFault | None = None
+
+
+def parse_certificates(pem: bytes, *, subject: str) -> tuple[Certificate, ...]:
+    """Read a PEM file of certificates; text around them, as in root bundles, is passed over.
+
+    Raises:
+        CertificateError: None in it, too many, one malformed, or a private key beside them.
+    """
+    import base64
+
+    if len(pem) > MAX_CERTIFICATE_FILE_BYTES:
+        raise CertificateError(f"{subject} is too large for certificates", subject=subject)
+    if b"PRIVATE KEY-----" in pem:
+        raise CertificateError(
+            f"{subject} holds a private key, and certificates are wanted",
+            subject=subject,
+            hint="give a file with certificates only; if the key was published, revoke it",
+        )
+    blocks = _BLOCK.findall(pem)
+    if not blocks or len(blocks) != pem.count(b"-----BEGIN "):
+        what = "has a malformed PEM block" if blocks else "holds no PEM certificate"
+        raise CertificateError(
+            f"{subject} {what}", subject=subject, hint="`-----BEGIN CERTIFICATE-----` is read"
+        )
+    if len(blocks) > MAX_ROOT_CERTIFICATES:
+        raise CertificateError(
+            f"{subject} has {len(blocks):,} certificates; the cap is {MAX_ROOT_CERTIFICATES:,}",
+            subject=subject,
+        )
+    found = []
+    for number, block in enumerate(blocks, 1):
+        where = subject if len(blocks) == 1 else f"{subject}, certificate {number}"
+        try:
+            der = base64.b64decode(b"".join(block.split(b"\n")[1:-1]).replace(b"\r", b""))
+        except ValueError:
+            raise CertificateError(f"{where} is not base64", subject=subject) from None
+        found.append(parse_certificate(der, subject=where))
+    return tuple(found)
+
+
+def parse_certificate(der: bytes, *, subject: str) -> Certificate:
+    """Read one certificate and everything in it that is looked at.
+
+    Raises:
+        CertificateError: Malformed, or its key is of a kind that is not taken. Nothing else is
+            raised, whatever the bytes.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from cryptography.x509 import (
+        DuplicateExtension,
+        InvalidVersion,
+        UnsupportedGeneralNameType,
+        load_der_x509_certificate,
+    )
+
+    try:
+        with warnings.catch_warnings():
+            # `cryptography` warns of what it will refuse one day, such as a serial number of 0.
+            warnings.simplefilter("ignore")
+            parsed = load_der_x509_certificate(der)
+            spki = parsed.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            return _certificate(der, parsed, parse_public_key_der(spki, subject=subject))
+    except KeyFileError as error:
+        raise CertificateError(
+            f"the key of {error.message}", subject=subject, hint=error.hint
+        ) from None
+    except (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        DuplicateExtension,
+        InvalidVersion,
+        UnsupportedGeneralNameType,
+    ) as error:
+        raise CertificateError(
+            f"{subject} is not a certificate that can be read: {error}", subject=subject
+        ) from None
+
+
+def _certificate(der: bytes, parsed: x509.Certificate, key: PublicKey) -> Certificate:
+    from cryptography import x509
+
+    extensions = {one.oid.dotted_string: one for one in parsed.extensions}
+    found = {type(one.value): one.value for one in parsed.extensions}
+    basic = found.get(x509.BasicConstraints)
+    usage = found.get(x509.KeyUsage)
+    purposes = found.get(x509.ExtendedKeyUsage)
+    names = found.get(x509.SubjectAlternativeName)
+    identities: list[str] = []
+    if names is not None:
+        for kind in (x509.RFC822Name, x509.UniformResourceIdentifier, x509.DNSName):
+            identities += names.get_values_for_type(kind)
+    return Certificate(
+        der=der,
+        subject=parsed.subject.rfc4514_string(),
+        issuer=parsed.issuer.rfc4514_string(),
+        identities=tuple(identities),
+        key=key,
+        not_before=parsed.not_valid_before_utc,
+        not_after=parsed.not_valid_after_utc,
+        # RFC 5280 §4.2.1.9 and §4.2.1.3: without basicConstraints a certificate is no authority.
+        authority=bool(basic and basic.ca) and (usage is None or usage.key_cert_sign),
+        max_issuers=basic.path_length if basic and basic.ca else None,
+        signs=usage is None or usage.digital_signature,
+        purposes=None if purposes is None else frozenset(one.dotted_string for one in purposes),
+        fault=_fault(parsed, extensions),
+        _parsed=parsed,
+    )
+
+
+def _fault(
+    parsed: x509.Certificate, extensions: dict[str, x509.Extension[x509.ExtensionType]]
+) -> str | None:
+    from cryptography import x509
+
+    if parsed.version is not x509.Version.v3:
+        return "is not an X.509 version 3 certificate"
+    # None for EdDSA, which has its hash built in.
+    hashing = parsed.signature_hash_algorithm
+    if hashing is not None and hashing.name not in _HASHES:
+        return f"is signed over {hashing.name}, which is too weak"
+    if _NAME_CONSTRAINTS in extensions:
+        return "has name constraints, which are not evaluated"
+    for oid, one in extensions.items():
+        if one.critical and oid not in _UNDERSTOOD:
+            return f"has the critical extension {oid}, which is not understood"
+    return None
+
+
+def verify_chain(
+    leaf: Certificate,
+    issuers: Sequence[Certificate],
+    roots: Sequence[Certificate],
+    *,
+    at: datetime,
+    purpose: str = CODE_SIGNING,
+) -> ChainDecision:
+    """Find a path from a signer's certificate to a trusted root.
+
+    Only self-signed certificates among `roots` are trusted; others there help to find the path.
+
+    Args:
+        leaf: The signer's certificate.
+        issuers: Certificates that came with the signature; none of them is trusted.
+        roots: Certificates that the user trusts.
+        at: When every certificate of the path must be valid: now, or a proven time of signing.
+        purpose: Extended key usage (dotted) that the leaf must have, and issuers may not exclude.
+    """
+    trusted = [one for one in roots if one.self_signed]
+    helpers = [one for one in roots if not one.self_signed]
+    search = _Search(trusted, [*issuers, *helpers], at, purpose)
+    fault = search.leaf_fault(leaf)
+    if fault is not None:
+        return ChainDecision((), fault)
+    if leaf in trusted:
+        return ChainDecision((leaf,))
+    path = search.above((leaf,))
+    if path is not None:
+        return ChainDecision(path)
+    if search.faults:
+        return ChainDecision((), search.faults[0])
+    what = (
+        "no given certificate is a root, that is, signed by itself"
+        if not trusted
+        else ("none of the given roots issued it, nor an issuer of it")
+    )
+    return ChainDecision(
+        (),
+        ChainFault(
+            "certificate-untrusted",
+            leaf.subject,
+            f"the certificate does not lead to a trusted root: {what}",
+            expected=", ".join(one.subject for one in trusted[:4]) or "a trusted root",
+            found=f"issued by {leaf.issuer}",
+        ),
+    )
+
+
+class _Search:
+    """One search for a path. Every fault on the way is kept, the nearest to the leaf first."""
+
+    def __init__(
+        self, trusted: list[Certificate], issuers: list[Certificate], at: datetime, purpose: str
+    ) -> None:
+        self._trusted = trusted
+        self._issuers = issuers
+        self._at = at
+        self._purpose = purpose
+        self._checks = 0
+        self.faults: list[ChainFault] = []
+
+    def leaf_fault(self, leaf: Certificate) -> ChainFault | None:
+        """Why a certificate cannot be that of a signer."""
+        common = self._common_fault(leaf)
+        if common is not None:
+            return common
+        if not leaf.signs:
+            return _usage(leaf, "may not sign data", "keyUsage digitalSignature", "without it")
+        if leaf.purposes is None or self._purpose not in leaf.purposes:
+            found = "none" if leaf.purposes is None else ", ".join(sorted(leaf.purposes))
+            wanted = f"extended key usage {self._purpose}"
+            return _usage(leaf, "is not for this kind of signature", wanted, found)
+        return None
+
+    def above(self, path: tuple[Certificate, ...]) -> tuple[Certificate, ...] | None:
+        """The path up to a trusted root, or None."""
+        if len(path) >= MAX_CHAIN_DEPTH:
+            return None
+        top = path[-1]
+        for candidates, is_root in ((self._trusted, True), (self._issuers, False)):
+            for issuer in candidates:
+                if issuer in path or issuer.subject != top.issuer or not self._issued(top, issuer):
+                    continue
+                fault = self._common_fault(issuer) or self._issuer_fault(issuer, path)
+                if fault is not None:
+                    self.faults.append(fault)
+                    continue
+                found = (*path, issuer) if is_root else self.above((*path, issuer))
+                if found is not None:
+                    return found
+        return None
+
+    def _issued(self, certificate: Certificate, issuer: Certificate) -> bool:
+        self._checks += 1
+        return self._checks <= MAX_CHAIN_SIGNATURE_CHECKS and certificate.issued_by(issuer)
+
+    def _common_fault(self, one: Certificate) -> ChainFault | None:
+        if one.fault is not None:
+            return _usage(one, one.fault, "a certificate that can be checked in full", one.fault)
+        if self._at < one.not_before or self._at > one.not_after:
+            state = "is not valid yet" if self._at < one.not_before else "has expired"
+            return ChainFault(
+                "certificate-expired",
+                one.subject,
+                f"the certificate of {quoted(one.subject)} {state}",
+                expected=f"valid at {self._at:%Y-%m-%d %H:%MZ}",
+                found=f"valid from {one.not_before:%Y-%m-%d %H:%MZ} to "
+                f"{one.not_after:%Y-%m-%d %H:%MZ}",
+            )
+        return None
+
+    def _issuer_fault(
+        self, issuer: Certificate, path: tuple[Certificate, ...]
+    ) -> ChainFault | None:
+        if not issuer.authority:
+            wanted = "basicConstraints CA and keyUsage keyCertSign"
+            return _usage(issuer, "may not issue certificates", wanted, "without them")
+        # RFC 5280 §4.2.1.9: issuers of their own name (a key change) do not count.
+        below = sum(one.subject != one.issuer for one in path[1:])
+        if issuer.max_issuers is not None and below > issuer.max_issuers:
+            wanted = f"at most {issuer.max_issuers} issuers below it"
+            return _usage(issuer, "stands too high in the chain", wanted, str(below))
+        purposes = issuer.purposes
+        if purposes is not None and not purposes & {self._purpose, _ANY_PURPOSE}:
+            wanted = f"extended key usage {self._purpose}, or none stated"
+            found = ", ".join(sorted(purposes))
+            return _usage(issuer, "may not issue for this kind of signature", wanted, found)
+        return None
+
+
+def _usage(one: Certificate, what: str, expected: str, found: str) -> ChainFault:
+    return ChainFault(
+        "certificate-usage",
+        one.subject,
+        f"the certificate of {quoted(one.subject)} {what}",
+        expected=expected,
+        found=found,
+    )
