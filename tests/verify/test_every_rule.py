@@ -600,7 +600,13 @@ def test_the_sound_model_breaks_no_rule(case):
 
 
 def test_there_is_a_case_for_every_rule():
-    assert {rule.name for rule in RULES} == set(CASES)
+    # Bundles of OpenSSF Model Signing have no manifest of ours: their tests name their rules.
+    oms = {rule.name for rule in RULES if rule.id.startswith("R1P31")}
+    assert {rule.name for rule in RULES} == set(CASES) | oms
+    tests = Path(__file__).parents[1]
+    text = "".join(path.read_text() for path in tests.glob("*/test_oms*.py"))
+    text += "".join(path.read_text() for path in tests.glob("trust/test_*.py"))
+    assert {name for name in oms if f'"{name}"' not in text} == set()
 
 
 @pytest.mark.parametrize("rule", sorted(CASES))
