@@ -348,3 +348,137 @@ def test_the_second_look_at_163_files_reads_none(call, tmp_path):
     assert status == 0, out
     assert report["bytes_hashed"] < 20_000_000
     assert any("163 by a cached digest" in c["detail"] for c in report["coverage"])
+
+
+def test_an_index_of_pickles_is_never_let_be_by_tensor(call, tmp_path):
+    model = Path(shutil.copytree(MINILM, tmp_path / "model"))
+    how = put_under_signature(call, model, "--tensors")
+    index = '{"metadata": {}, "weight_map": {"a": "evil.bin"}}'
+    (model / "pytorch_model.bin.index.json").write_text(index)
+    status, out, _ = call("verify", model, *how, "--by", "tensor")
+    assert (status, rules_of(out)) == (1, {"shadowing-file"})
+
+
+def test_a_download_rewritten_with_the_same_tensors(call, tmp_path):
+    """Its own record is about the file; by tensor, files do not count."""
+    model = Path(shutil.copytree(MINILM, tmp_path / "model"))
+    how = put_under_signature(call, model, "--tensors")
+    from safetensors.numpy import load_file, save_file
+
+    weights = model / "model.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    tensors = load_file(weights)
+    save_file(dict(reversed(tensors.items())), weights, {"another": "header"})
+    folder = model / ".cache" / "huggingface" / "download"
+    folder.mkdir(parents=True)
+    record = folder / "model.safetensors.metadata"
+    record.write_text(f"{'0' * 40}\n{digest}\n1700000000.0\n")
+    assert "stated-digest" in rules_of(call("verify", model, *how)[1])
+    status, out, _ = call("verify", model, *how, "--by", "tensor")
+    assert status == 0, out
+    record.write_text("garbage")
+    status, out, _ = call("verify", model, *how, "--by", "tensor")
+    assert status == 0
+    assert "stated-digest" in rules_of(out, "warning")
+
+
+def test_gguf_with_the_config_of_its_origin(call, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    shutil.copy(GGUF, model / "m.gguf")
+    config = {"model_type": "llama", "hidden_size": 576, "num_hidden_layers": 30}
+    (model / "config.json").write_text(json.dumps(config))
+    status, out, _ = call("verify", model, *put_under_signature(call, model))
+    assert status == 0, out
+
+
+def test_a_stray_safetensors_file_hides_no_gguf(call, tmp_path):
+    from safetensors.numpy import save_file
+
+    model = skeleton(tmp_path, "DeepSeek-R1-Distill-Qwen-7B.json", "DeepSeek-R1-671B", parts=3)
+    next(model.glob("*-00002-of-*")).unlink()
+    import numpy as np
+
+    save_file({"a": np.ones(2, np.float32)}, model / "imatrix.safetensors")
+    _, out, _ = call("verify", model, "--level", "structure", "--format", "json")
+    assert {"gguf-split", "name-claim"} <= rules_of(out)
+    _, out, _ = call("identify", model)
+    assert "DeepSeek-R1-Distill-Qwen-7B" in out
+    assert "safetensors files beside it" in out
+
+
+def test_a_known_scheme_is_never_a_directory(call, tmp_path):
+    shutil.copytree(MINILM, tmp_path / "ollama:" / "deepseek-r1:7b")
+    status, _, err = call("verify", "ollama://deepseek-r1:7b", "--expect", "all-MiniLM-L6-v2")
+    assert status == 4
+    assert "Ollama library" in err
+    assert call("verify", "./ollama:/deepseek-r1:7b", "--expect", "all-MiniLM-L6-v2")[0] == 0
+
+
+def test_a_library_as_a_model_says_which_tags_there_are(call, tmp_path):
+    library(tmp_path / "ollama", [("model", b"GGUF")])
+    status, _, err = call("verify", tmp_path / "ollama")
+    assert status == 2
+    assert "ollama://deepseek-r1:7b" in err
+
+
+def test_a_tag_whose_blob_is_missing_is_explained_and_incomplete(call, tmp_path):
+    import tomllib
+
+    build = next(b for b in tomllib.loads(TAGS.read_text())["builds"] if b["id"] == "7b-2025-01")
+    known = {layer["path"]: (layer["sha256"], layer["size"]) for layer in build["layers"]}
+    library(tmp_path / "ollama", [("model", known["model.gguf"])])
+    (tmp_path / "ollama" / "blobs" / f"sha256-{known['model.gguf'][0]}").unlink()
+    status, out, err = call("identify", "ollama://deepseek-r1:7b")
+    assert status == 3
+    assert "if the blob is what its name says" in out
+    assert "model.gguf" in err
+    status, out, _ = call("verify", "ollama://deepseek-r1:7b", "--format", "json")
+    assert "no-weights" not in rules_of(out)
+    assert "file-unread" in rules_of(out, "warning")
+
+
+def test_a_layer_of_another_size_than_stated(call, tmp_path):
+    path = library(tmp_path / "ollama", [("model", GGUF.read_bytes())])
+    manifest = json.loads(path.read_text())
+    manifest["layers"][0]["size"] = 5
+    path.write_text(json.dumps(manifest))
+    status, out, _ = call("verify", "ollama://deepseek-r1:7b", "--format", "json")
+    assert (status, rules_of(out)) == (1, {"stated-digest"})
+
+
+def test_mistakes_are_found_before_the_hashing(call, tmp_path):
+    model = Path(shutil.copytree(MINILM, tmp_path / "model"))
+    status, _, err = call("manifest", "create", model, "--name", "mine", "--variant", "fulll")
+    assert (status, "fulll" in err) == (4, True)
+    (tmp_path / "mine.toml").write_text("")
+    assert call("manifest", "create", model, "--name", "mine", "--tensors")[0] == 2
+    assert not (tmp_path / "mine.tensors").exists()
+    same = ["--name", "x", "-o", "two.tensors", "--tensors"]
+    assert call("manifest", "create", model, *same)[0] == 2
+
+
+def test_diff_by_tensor_of_a_pipeline_with_itself(call, tmp_path):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    for folder in ("unet", "vae"):
+        (tmp_path / "pipe" / folder).mkdir(parents=True)
+        path = tmp_path / "pipe" / folder / "model.safetensors"
+        save_file({"w": np.full(4, len(folder), np.float32)}, path)
+    status, out, _ = call("diff", tmp_path / "pipe", tmp_path / "pipe", "--by-tensor")
+    assert status == 0, out
+    assert "equal by tensor: 2 tensors" in out
+
+
+def test_inspect_writes_strict_json_of_a_gguf_with_nan(call, tmp_path):
+    import struct
+
+    head = b"GGUF" + struct.pack("<IQQ", 3, 0, 2)
+    text = lambda s: struct.pack("<Q", len(s)) + s  # noqa: E731
+    head += text(b"general.architecture") + struct.pack("<I", 8) + text(b"llama")
+    head += text(b"llama.x") + struct.pack("<If", 6, float("nan"))
+    (tmp_path / "m.gguf").write_bytes(head)
+    status, out, _ = call("inspect", tmp_path / "m.gguf", "--json")
+    assert status == 0
+    assert "NaN" not in out

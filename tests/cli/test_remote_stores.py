@@ -173,3 +173,30 @@ def test_r1_on_the_hub_costs_a_request_a_shard(hub, call, tmp_path):
     status, out, err = call("verify", "hf://deepseek-ai/DeepSeek-R1", *how)
     assert status == 0, out
     assert "163 by the digest that the Hub states, not read" in out
+
+
+def test_diff_of_two_repositories_that_differ(hub, call, tmp_path):
+    altered = Path(shutil.copytree(MINILM, tmp_path / "altered"))
+    with (altered / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x01")
+    hub.add("org/other", altered)
+    for a, b in (
+        ("hf://org/other", "hf://org/minilm"),
+        ("hf://org/other", MINILM),
+        (MINILM, "hf://org/other"),
+    ):
+        status, out, err = call("diff", a, b)
+        assert status == 1, out + err
+        assert "model.safetensors" in out
+        assert "try --by-tensor" in out
+    status, out, _ = call("diff", MINILM, "hf://org/other", "--by-tensor")
+    assert status == 1
+    assert "1 tensor differs" in out
+
+
+def test_a_manifest_with_tensors_is_bound_to_the_commit_too(hub, call, tmp_path):
+    status, _, err = call("manifest", "create", "hf://org/minilm", "--name", "t", "--tensors")
+    assert status == 0, err
+    assert "[provenance.hub_commit]" in (tmp_path / "t.toml").read_text()
+    assert (tmp_path / "t.tensors").exists()

@@ -55,12 +55,24 @@ def command(
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import emit, say, write_new
     from r1prov.cli.progress import hashing_progress
-    from r1prov.manifest.build import Identity, build_manifest, build_manifest_with_tensors
+    from r1prov.errors import R1ProvError, UsageError
+    from r1prov.manifest.build import (
+        Identity,
+        build_manifest,
+        build_manifest_with_tensors,
+        check_identity,
+    )
     from r1prov.manifest.emit import emit_manifest
     from r1prov.stores.locate import open_store, traffic_of
     from r1prov.text import human_bytes, plural, printable
 
     target = output or Path(f"{name}.toml")
+    beside = target.with_suffix(".tensors")
+    if tensors and beside == target:
+        raise UsageError(f"{target} is what the file of the tensors is called", subject=str(target))
+    for path in (target, beside) if tensors else (target,):
+        if path.exists():
+            raise UsageError(f"{path} exists and is not overwritten", subject=str(path))
     store = open_store(model)
     commit = getattr(store, "commit", "")
     repo = getattr(store, "hub_name", "")
@@ -74,18 +86,30 @@ def command(
         base_model=None,
         released=None,
     )
+    check_identity(identity)
+    raw = None
     with hashing_progress() as progress:
         if tensors:
-            beside = target.with_suffix(".tensors")
             made, raw = build_manifest_with_tensors(
-                store, beside.name, workers=jobs, progress=progress, **identity
+                store,
+                beside.name,
+                prove=_prover(store),
+                workers=jobs,
+                progress=progress,
+                **identity,
             )
-            write_new(beside, raw)
         else:
             made = build_manifest(
                 store, prove=_prover(store), workers=jobs, progress=progress, **identity
             )
-    write_new(target, emit_manifest(made))
+    if raw is not None:
+        write_new(beside, raw)
+    try:
+        write_new(target, emit_manifest(made))
+    except R1ProvError:
+        if raw is not None:
+            beside.unlink()  # of no use without the manifest, and in the way of the next try
+        raise
     total = sum(entry.size or 0 for entry in made.files)
     emit(
         f"{target}: {plural(len(made.files), 'file')}, {human_bytes(total)}, not signed yet\n", None

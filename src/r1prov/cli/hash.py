@@ -48,7 +48,7 @@ def command(
     from r1prov.stores.locate import open_store
 
     store = open_store(model)
-    single = Path(model).is_file()
+    single = "://" not in model and Path(model).is_file()
     prefix = "" if relative or single else _prefix(model)
     if check is not None:
         return _check(store, check, prefix, jobs, quiet=quiet)

@@ -27,6 +27,7 @@ def command(
     from r1prov.family.identify import identify
     from r1prov.manifest.shelf import load_shelf
     from r1prov.render import gguf, identification
+    from r1prov.stores.base import EntryKind
     from r1prov.stores.locate import open_store, traffic_of
     from r1prov.text import printable
     from r1prov.verify.evidence import gather
@@ -36,13 +37,14 @@ def command(
     evidence = gather(store)
     as_json = format is ResultFormat.JSON
     manifests = load_shelf().manifests()
-    if evidence.only_gguf:
-        found = identify_gguf(evidence.gguf, manifests)
-        answer = explain(store, found)
+    named = None
+    found = identify_gguf(evidence.gguf, manifests) if evidence.gguf else None
+    answer = explain(store, found)
+    if found is not None or answer is not None:
         show_gguf = gguf.as_json if as_json else gguf.as_text
         emit(show_gguf(found, answer), output)
-        named = found.name
-    else:
+        named = found.name if found else None
+    if evidence.headers or (found is None and answer is None):
         inventory = evidence.inventory(evidence.loadable_weights())
         result = identify(
             inventory,
@@ -52,8 +54,14 @@ def command(
             manifests=manifests,
         )
         show = identification.as_json if as_json else identification.as_text
-        emit(show(result, len(inventory)), output)
-        named = result.name
+        if found is None:
+            emit(show(result, len(inventory)), output)
+        elif not as_json:
+            emit("\nsafetensors files beside it\n" + show(result, len(inventory)), output)
+        named = named or result.name
+    for entry in evidence.entries:
+        if entry.kind is EntryKind.UNREADABLE:
+            complain(f"{entry.path}: {entry.detail}")
     for path, error in evidence.header_errors.items():
         complain(f"{path}: {error.message}", error.hint)
     if (traffic := traffic_of(store)) is not None:

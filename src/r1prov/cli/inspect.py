@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,6 +51,18 @@ def command(
     return 1 if evidence.header_errors else 0
 
 
+def _value(value: object) -> str:
+    """A metadata value; arrays and long texts, which are not kept, by their extent."""
+    from r1prov.formats.gguf_cursor import LongText
+    from r1prov.formats.gguf_metadata import ArraySummary
+
+    if isinstance(value, ArraySummary):
+        return f"{value.length:,} x {value.type}"
+    if isinstance(value, LongText):
+        return f"text of {value.size:,} bytes, sha256:{value.sha256}"
+    return str(value)[:120]
+
+
 def _inventory(evidence: Evidence) -> Inventory:
     """The tensors of every weight file, of whatever format."""
     from r1prov.formats.inventory import Inventory
@@ -84,7 +97,7 @@ def _json(evidence: Evidence, pattern: str | None) -> str:
                 "metadata": {
                     key: item
                     for key, item in header.metadata.items()
-                    if isinstance(item, str | int | float)
+                    if isinstance(item, str | int) or (isinstance(item, float) and isfinite(item))
                 },
             }
             for path, header in sorted(evidence.gguf.items())
@@ -108,7 +121,7 @@ def _json(evidence: Evidence, pattern: str | None) -> str:
             for tensor in inventory
             if fnmatchcase(tensor.name, pattern)
         ]
-    return json.dumps(value, indent=2) + "\n"
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
 def _text(evidence: Evidence, pattern: str | None) -> str:
@@ -137,7 +150,7 @@ def _text(evidence: Evidence, pattern: str | None) -> str:
     ]
     for path, gguf in sorted(evidence.gguf.items()):
         pairs: list[tuple[str, ...]] = [("key", f"value in {printable(path)}")]
-        pairs += [(printable(k), printable(str(v)[:120])) for k, v in sorted(gguf.metadata.items())]
+        pairs += [(printable(k), printable(_value(v))) for k, v in sorted(gguf.metadata.items())]
         blocks.append(table(pairs))
     if pattern is not None:
         rows: list[tuple[str, ...]] = [("tensor", "dtype", "shape", "file")]

@@ -82,7 +82,7 @@ def command(
     cache: Annotated[
         bool,
         typer.Option(
-            "--cache",
+            "--cache/--no-cache",
             envvar="R1PROV_CACHE",
             help="Take digests of unchanged local files from earlier runs.",
         ),

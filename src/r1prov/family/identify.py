@@ -314,7 +314,8 @@ def _unknown(
         certainty=Certainty.NONE,
         summary=summary,
         features=features,
-        candidates=tuple(candidates),
+        # Nothing resembles no tensors.
+        candidates=tuple(candidates) if len(inventory) else (),
         cannot_tell=(),
         config_conflicts=tuple(_conflicts(features, config, None, None)),
     )

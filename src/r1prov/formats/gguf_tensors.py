@@ -232,7 +232,7 @@ def _refuse_end(read_at: ReadAt, end: int, size: int, padded: int) -> NoReturn:
         raise GgufError(
             "trailing-bytes",
             "the padding after the last tensor is cut",
-            expected=f"{plural(end, 'byte')} or {plural(padded, 'byte')}",
+            expected=" or ".join(dict.fromkeys((plural(end, "byte"), plural(padded, "byte")))),
             found=plural(size, "byte"),
         )
     length = min(_SNIFF_BYTES, size - padded)

@@ -86,6 +86,17 @@ class Identity(TypedDict, total=False):
     released: date | None
 
 
+def check_identity(identity: Identity) -> None:
+    """Refuse what a manifest cannot state before hours are spent on hashing.
+
+    Raises:
+        ManifestError: A name, variant or text that no manifest may carry.
+    """
+    nothing = FileEntry("x", 0, hashlib.sha256(b"").hexdigest(), role_of("x"))
+    emit = emit_manifest(Manifest(**identity, files=(nothing,)))
+    parse_manifest(emit, subject=identity["name"])
+
+
 def build_manifest(
     store: Store,
     *,
@@ -121,6 +132,7 @@ def build_manifest_with_tensors(
     store: Store,
     sidecar: str,
     *,
+    prove: Prove | None = None,
     workers: int | None = None,
     progress: Callable[[int], Callable[[int], None]] | None = None,
     **identity: Unpack[Identity],
@@ -130,6 +142,7 @@ def build_manifest_with_tensors(
     Args:
         store: Where the model is.
         sidecar: File name that the manifest gives the sidecar, such as `NAME.tensors`.
+        prove: As for `build_manifest`.
         workers: Hashing threads.
         progress: Called with the number of bytes to hash; returns a callback for bytes done.
         identity: What the manifest calls the model.
@@ -142,7 +155,7 @@ def build_manifest_with_tensors(
         FormatError: As `build_manifest`.
         StoreError: As `build_manifest`.
     """
-    manifest, raw = _build(store, sidecar, workers, progress, identity)
+    manifest, raw = _build(store, sidecar, workers, progress, identity, prove)
     check_tensor_digests(manifest, raw, subject=sidecar)
     return manifest, raw
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from r1prov.formats.inventory import Inventory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from r1prov.formats.safetensors import Header
     from r1prov.formats.shard_index import ShardIndex
@@ -52,9 +52,16 @@ def loadable_inventory(headers: Mapping[str, Header], paths: Iterable[str]) -> I
         paths: Which of them, as `loadable_weights` gives them.
     """
     chosen = [path for path in paths if path in headers]
-    several = len({path.rpartition("/")[0] for path in chosen}) > 1
     return Inventory(
-        tensor._replace(name=f"{path.rpartition('/')[0]}/{tensor.name}") if several else tensor
-        for path in chosen
+        tensor._replace(name=prefix + tensor.name) if prefix else tensor
+        for path, prefix in ((path, component_prefix(path, chosen)) for path in chosen)
         for tensor in headers[path].tensors
     )
+
+
+def component_prefix(path: str, paths: Collection[str]) -> str:
+    """What stands before the names of a file's tensors: its folder, if the files are in several."""
+    if all("/" not in one for one in paths):
+        return ""
+    folders = {one.rpartition("/")[0] for one in paths}
+    return f"{path.rpartition('/')[0]}/" if len(folders) > 1 else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from r1prov.text import human_bytes, plural
-from r1prov.verify.findings import Coverage, CoverageState, Report, Tally, Verdict
+from r1prov.verify.findings import BY_TENSOR, Coverage, CoverageState, Report, Tally, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,9 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
         for line in use.signers or ("none",):
             yield "signature", line
         hashed = report.level == "full"
-        yield "weights", _tally(report.weights, hashed=hashed)
+        by_tensor = any(one.item == BY_TENSOR for one in report.coverage)
+        noun = "tensor" if by_tensor else "file"
+        yield "weights", _tally(report.weights, hashed=hashed, noun=noun)
         yield "other files", _tally(report.other, hashed=hashed)
         if use.tree_digest and report.verdict is Verdict.PASS and report.scope == "all":
             yield "tree digest", f"sha256:{use.tree_digest}"
@@ -44,13 +46,13 @@ def coverage_label(one: Coverage) -> str:
     return "checked" if one.state is CoverageState.CHECKED else "not checked"
 
 
-def _tally(tally: Tally, *, hashed: bool) -> str:
+def _tally(tally: Tally, *, hashed: bool, noun: str = "file") -> str:
     if not tally.total:
         return "none listed"
     if not hashed:
         return f"{plural(tally.total, 'file')} listed, {human_bytes(tally.total_bytes)}, not hashed"
     text = (
-        f"{tally.matching:,} of {plural(tally.total, 'file')} as signed, "
+        f"{tally.matching:,} of {plural(tally.total, noun)} as signed, "
         f"{human_bytes(tally.matching_bytes)} of {human_bytes(tally.total_bytes)}"
     )
     if tally.differing:

@@ -14,12 +14,21 @@ if TYPE_CHECKING:
 _OTHERS = 3
 
 
-def as_text(result: GgufIdentification, answer: TagAnswer | None = None) -> str:
-    """The answer, what it was told by, how the weights are stored, and what stays open."""
-    lines = [f"{result.kind}  {printable(result.summary)}"]
+def as_text(result: GgufIdentification | None, answer: TagAnswer | None = None) -> str:
+    """The answer, what it was told by, how the weights are stored, and what stays open.
+
+    Args:
+        result: What the GGUF header says; None where no header could be read.
+        answer: What the Ollama tag holds.
+    """
+    lines = ["unknown  no GGUF header could be read"]
+    if result is not None:
+        lines = [f"{result.kind}  {printable(result.summary)}"]
     if answer is not None:
         lines += ["", "Ollama tag", f"  {printable(answer.summary)}"]
         lines += [f"  {printable(note)}" for note in answer.notes]
+    if result is None:
+        return "\n".join(lines) + "\n"
     quantization = result.quantization
     total = sum(share.bytes for share in quantization.types.values())
     lines += ["", f"  file         {printable(result.model)}"]
@@ -50,10 +59,18 @@ def as_text(result: GgufIdentification, answer: TagAnswer | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_json(result: GgufIdentification, answer: TagAnswer | None = None) -> str:
+def as_json(result: GgufIdentification | None, answer: TagAnswer | None = None) -> str:
     """Schema `r1prov/identify-gguf/1`."""
-    value: dict[str, object] = {
-        "schema": "r1prov/identify-gguf/1",
+    value: dict[str, object] = {"schema": "r1prov/identify-gguf/1"}
+    if result is not None:
+        value |= _header(result)
+    if answer is not None:
+        value["ollama"] = _tag(answer)
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _header(result: GgufIdentification) -> dict[str, object]:
+    return {
         "kind": result.kind,
         "name": result.name,
         "names": list(result.names),
@@ -91,17 +108,18 @@ def as_json(result: GgufIdentification, answer: TagAnswer | None = None) -> str:
         "cannot_tell": list(result.cannot_tell),
         "others": list(result.others),
     }
-    if answer is not None:
-        value["ollama"] = {
-            "tag": answer.tag,
-            "certainty": answer.certainty.value,
-            "model": answer.model,
-            "variant": answer.variant,
-            "quantization": answer.quantization,
-            "full_r1": answer.full_r1,
-            "current": answer.current,
-            "summary": answer.summary,
-            "history": list(answer.history),
-            "notes": list(answer.notes),
-        }
-    return json.dumps(value, indent=2) + "\n"
+
+
+def _tag(answer: TagAnswer) -> dict[str, object]:
+    return {
+        "tag": answer.tag,
+        "certainty": answer.certainty.value,
+        "model": answer.model,
+        "variant": answer.variant,
+        "quantization": answer.quantization,
+        "full_r1": answer.full_r1,
+        "current": answer.current,
+        "summary": answer.summary,
+        "history": list(answer.history),
+        "notes": list(answer.notes),
+    }

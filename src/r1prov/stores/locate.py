@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from r1prov.errors import UsageError
 from r1prov.stores.local import LocalStore
-from r1prov.text import quoted
+from r1prov.text import plural, quoted
 
 if TYPE_CHECKING:
     from r1prov.stores.base import Store
@@ -33,9 +33,10 @@ def open_store(model: str | os.PathLike[str]) -> Store:
     """
     text = os.fspath(model)
     match = _SCHEME.match(text)
-    if match is None or os.path.lexists(text):
+    scheme = match[1] if match else None
+    # A directory called `hf:` must not stand in for the Hub: a known scheme always counts.
+    if scheme not in SCHEMES and (match is None or os.path.lexists(text)):
         return _local(text)
-    scheme = match[1]
     if scheme == "hf":
         from r1prov.stores.hub import HubStore, parse_hub_location
 
@@ -57,7 +58,15 @@ def open_store(model: str | os.PathLike[str]) -> Store:
 
 def _local(path: str) -> LocalStore:
     from r1prov.stores.hub_cache import find_snapshot
+    from r1prov.stores.ollama_library import is_models_directory, list_tags
 
+    if is_models_directory(path):
+        tags = [tag.short() for tag in list_tags(path)]
+        raise UsageError(
+            f"{quoted(path)} is an Ollama library of {plural(len(tags), 'tag')}",
+            hint=f"set OLLAMA_MODELS to it and name one: ollama://{tags[0] if tags else 'NAME'}"
+            + (f" (also {', '.join(tags[1:8])})" if len(tags) > 1 else ""),
+        )
     return LocalStore(find_snapshot(path) or path)
 
 

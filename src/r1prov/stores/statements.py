@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from r1prov.errors import R1ProvError
 from r1prov.stores.base import EntryKind
 from r1prov.stores.local import LocalStore
+from r1prov.stores.ollama import OllamaStore
 from r1prov.text import plural
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Statements:
         by: Who states them, such as `the Hub`.
         sha256: Path to SHA-256.
         git_blob: Path to Git blob id.
+        sizes: Path to size, where that is stated beside a digest.
         remote: Whether the bytes are elsewhere, so that a statement may stand in for them.
         about: A sentence on where the model is from, or None.
         errors: Path to why a statement could not be read.
@@ -37,6 +39,7 @@ class Statements:
     by: str
     sha256: Mapping[str, str]
     git_blob: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
     remote: bool = False
     about: str | None = None
     errors: Mapping[str, R1ProvError] = field(default_factory=dict)
@@ -64,9 +67,9 @@ def read_statements(store: Store, entries: list[Entry]) -> Statements | None:
     """
     if isinstance(store, LocalStore):
         return _of_download(store)
-    stated = getattr(store, "stated", None)
-    if stated is not None:
-        return Statements("the Ollama manifest", stated())
+    if isinstance(store, OllamaStore):
+        sizes = {layer.path: layer.size for layer in store.manifest.layers}
+        return Statements("the Ollama manifest", store.stated(), sizes=sizes)
     files = [entry for entry in entries if entry.kind is EntryKind.FILE]
     sha256 = {e.path: e.stated_sha256 for e in files if e.stated_sha256 is not None}
     blobs = {e.path: e.stated_git_blob for e in files if e.stated_git_blob is not None}
@@ -88,7 +91,7 @@ def _of_download(store: LocalStore) -> Statements | None:
         about = f"a download{where} from the Hub, of {plural(len(facts.commits), 'commit')}"
         about += f" mixed: {commits}"
     return Statements(
-        "the download's own records",
+        "the record of the download",
         {path: one.sha256 for path, one in facts.stated.items() if one.sha256 is not None},
         {path: one.git_blob for path, one in facts.stated.items() if one.git_blob is not None},
         about=about,

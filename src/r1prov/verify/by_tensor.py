@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from r1prov.formats.inventory import DTYPE_BITS
+from r1prov.manifest.loadable import component_prefix
 from r1prov.text import plural, printable, quoted
 from r1prov.verify.findings import Finding, Part, Tally, finding
 
@@ -69,8 +70,11 @@ def model_tensors(
     for path, header in headers.items():
         digest = digests.get(path)
         extents: Mapping[str, str] = digest.extents if digest is not None else {}
+        # As in `loadable_inventory`: components of a pipeline have tensors of the same names.
+        prefix = component_prefix(path, headers)
         found += [
-            ModelTensor(t.name, t.dtype, t.shape, extents.get(t.name), path) for t in header.tensors
+            ModelTensor(prefix + t.name, t.dtype, t.shape, extents.get(t.name), path)
+            for t in header.tensors
         ]
     return found
 

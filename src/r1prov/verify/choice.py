@@ -59,7 +59,7 @@ def choose_manifest(
     build = known_build(evidence.store)
     if build is not None:
         return Choice(*build, gguf.summary if gguf else "")
-    if gguf is not None:
+    if gguf is not None and evidence.only_gguf:
         sizes = evidence.sizes()
         for item in shelf:
             weights = [f for f in item.manifest.files if f.role is Role.WEIGHTS and f.size]

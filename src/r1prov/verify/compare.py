@@ -47,6 +47,7 @@ class Side:
         leftovers: Files of download tools; they count only where the other side has them too.
         tensors: Tensors with their digests, if those are known.
         second_hand: A phrase on digests that were stated, not computed; empty if there are none.
+        gguf_files: How many GGUF files there are: their tensors are compared by file only.
     """
 
     label: str
@@ -58,6 +59,7 @@ class Side:
     leftovers: frozenset[str] = frozenset()
     tensors: tuple[ModelTensor, ...] | None = None
     second_hand: str = ""
+    gguf_files: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,7 @@ def load_side(
         frozenset(evidence.leftovers),
         tensors,
         second_hand,
+        len(evidence.gguf),
     )
 
 
@@ -199,6 +202,7 @@ def compare(a: Side, b: Side) -> Difference:
             changes.append(Change(path, _file_text(left), _file_text(right)))
         elif left.sha256 is None or right.sha256 is None:
             undigested += 1
+    not_compared += [f"{one.label}: tensors of GGUF files" for one in (a, b) if one.gguf_files]
     not_compared += [f"{one.label}: {one.second_hand}" for one in (a, b) if one.second_hand]
     if undigested:
         not_compared.append(f"content of {undigested:,} files: a digest is unknown on one side")
@@ -208,6 +212,10 @@ def compare(a: Side, b: Side) -> Difference:
         tensors, equal_tensors = diff_tensors(a.tensors, b.tensors)
     elif a.inventory is not None and b.inventory is not None:
         tensors = _tensor_changes(a, b)
+        if any(side.store is None for side in (a, b)) and any(
+            "sha256" in (one.before or "") for one in changes
+        ):
+            not_compared.append("which tensors of differing files: try --by-tensor")
     elif a.inventory_sha256 and b.inventory_sha256:
         if a.inventory_sha256 != b.inventory_sha256:
             tensors = [Change("inventory sha256", a.inventory_sha256, b.inventory_sha256)]
@@ -295,7 +303,9 @@ def _tensor_changes(a: Side, b: Side) -> list[Change]:
 
 
 def _may_differ(a: Side, b: Side, left: Tensor, right: Tensor) -> bool:
-    """Only tensors in files whose digests differ need reading."""
+    """Only tensors in files whose digests differ need reading, where both can be."""
+    if a.store is None or b.store is None:
+        return False
     one, two = a.files[left.file].sha256, b.files[right.file].sha256
     return one is not None and two is not None and one != two
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from r1prov.errors import FormatError
 
 
+# The coverage item of a comparison tensor by tensor.
+BY_TENSOR = "SHA-256 of tensors"
+
+
 class Verdict(StrEnum):
     """The answer. `incomplete` is never a pass."""
 

@@ -49,7 +49,8 @@ def known_build(store: Store) -> tuple[ShelvedManifest, str] | None:
         for layer in stated.values():
             builds = shelved.tags.by_model_layer(layer)
             if builds:
-                build = builds[-1]
+                # Re-issues have the same weights: the one with the most layers as they are here.
+                build = max(builds, key=lambda one: _shared(one, stated))
                 why = "the Ollama manifest names the model layer of a known build"
                 break
     if build is None:
@@ -58,13 +59,21 @@ def known_build(store: Store) -> tuple[ShelvedManifest, str] | None:
     return ShelvedManifest(manifest, shelved.raw, shelved.path, SIGNED_AS), f"{why}, {build.id}"
 
 
+def _shared(build: Build, stated: Mapping[str, str]) -> int:
+    return sum(stated.get(layer.path) == layer.sha256 for layer in build.layers)
+
+
 def _manifest(build: Build, store: OllamaStore) -> Manifest:
     """The build as a manifest; layers that the table does not know are listed without digest."""
-    known = {layer.path: layer for layer in build.layers}
+    known = {layer.path for layer in build.layers}
+    # A manifest states no digest without a size. Of a layer whose size the table has not, the
+    # size is that of the tag at hand: the digest decides.
+    sizes = {layer.path: layer.size for layer in store.manifest.layers}
     files = [
-        FileEntry(layer.path, layer.size, layer.sha256, _role(layer.path))
+        FileEntry(
+            layer.path, layer.size or sizes.get(layer.path, 0), layer.sha256, _role(layer.path)
+        )
         for layer in build.layers
-        if layer.size is not None
     ]
     if not build.complete:
         unknown = [layer for layer in store.manifest.layers if layer.path not in known]

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 import r1prov
 from r1prov.errors import LimitExceeded
 from r1prov.family.gguf import identify_gguf
+from r1prov.manifest.roles import role_of
+from r1prov.manifest.schema import Role
 from r1prov.manifest.shelf import Shelf, resolve_manifest
+from r1prov.stores.base import EntryKind
 from r1prov.trust.store import decide as decide_trust
 from r1prov.verify.apply_policy import check_demands
 from r1prov.verify.checks import (
@@ -23,6 +26,7 @@ from r1prov.verify.checks import (
     identity,
     index,
     listing,
+    statements,
     weights,
 )
 from r1prov.verify.choice import Choice, choose_manifest, describe_use
@@ -96,7 +100,7 @@ def verify(
         return _over_a_cap(store, policy, error, started)
     loadable = evidence.inventory(evidence.loadable_weights())
     known = authorities.shelf.manifests()
-    gguf = identify_gguf(evidence.gguf, known) if evidence.only_gguf else None
+    gguf = identify_gguf(evidence.gguf, known) if evidence.gguf else None
     if manifest is not None:
         choice = Choice(resolve_manifest(authorities.shelf, manifest), "asked for with --manifest")
     else:
@@ -109,7 +113,9 @@ def verify(
     run.findings += index.check_index(evidence, run.manifest)
     if gguf is not None:
         run.findings += identity.check_gguf(gguf, policy.expect, run.manifest)
-    if not evidence.headers and not evidence.gguf and not evidence.header_errors:
+    unread = [e.path for e in evidence.entries if e.kind is EntryKind.UNREADABLE]
+    missing = not evidence.headers and not evidence.gguf and not evidence.header_errors
+    if missing and not any(role_of(path) is Role.WEIGHTS for path in unread):
         run.findings.append(
             finding(
                 "no-weights",
@@ -118,6 +124,7 @@ def verify(
                 part=Part.WEIGHTS,
             )
         )
+    run.findings += statements.check_records(evidence)
     run.findings += hygiene.check_executables(evidence, run.manifest)
     run.findings += code_references.check_code_references(evidence, run.manifest)
     run.findings += code_references.check_redirects(evidence, run.manifest)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import r1prov
 from r1prov.errors import ChangedWhileReading, StoreError
+from r1prov.manifest.loadable import INDEX_NAME
 from r1prov.manifest.schema import Role
 from r1prov.manifest.tensor_digests import load_tensor_digests
 from r1prov.stores.base import EntryKind
@@ -18,6 +19,7 @@ from r1prov.verify.by_tensor import TensorCheck, check_by_tensor, model_tensors
 from r1prov.verify.checks import digests, identity, listing, provenance, statements, weights
 from r1prov.verify.evidence import CONFIG_NAME, Evidence
 from r1prov.verify.findings import (
+    BY_TENSOR,
     Coverage,
     CoverageState,
     Finding,
@@ -209,7 +211,7 @@ class Run:
         """
         if self.shelved is None:
             return
-        item = "SHA-256 of tensors"
+        item = BY_TENSOR
         stated = self.shelved.manifest.tensors
         if stated is None:
             detail = "the manifest states none; `r1prov manifest create --tensors` records them"
@@ -259,7 +261,12 @@ class Run:
         """The report, with the scope applied and the verdict decided."""
         found = self.findings
         if self.tensors is not None:
-            found = by_tensor_findings(found, self.evidence.loadable_weights(), self.tensors)
+            found = by_tensor_findings(
+                found,
+                self.evidence.loadable_weights(),
+                self.tensors,
+                index_read=INDEX_NAME in self.evidence.indexes,
+            )
         by_tensor = self.tensors is not None
         applied = apply_policy(
             scoped_findings(found, self.policy.scope),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from r1prov.manifest.loadable import INDEX_NAME
 from r1prov.manifest.roles import role_of
 from r1prov.manifest.schema import Role
 from r1prov.verify.checks.listing import OTHER_FILES, WEIGHT_FILES
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 # Findings that other names or another sharding of the same tensors bring about.
 _OF_MISSING = frozenset({"file-missing"})
-_OF_PRESENT = frozenset({"file-unlisted", "shadowing-file", "file-size", "file-digest"})
+_OF_PRESENT = frozenset(
+    {"file-unlisted", "shadowing-file", "file-size", "file-digest", "stated-digest"}
+)
 _LATER_REVISION = (
     "only small files differ, not the weights; they may be of a later revision: go on with "
     "--scope weights, or sign a manifest of your own revision (r1prov manifest create)"
@@ -50,16 +53,23 @@ def scoped_findings(findings: list[Finding], scope: Scope) -> list[Finding]:
 
 
 def by_tensor_findings(
-    findings: list[Finding], loadable: list[str], check: TensorCheck
+    findings: list[Finding], loadable: list[str], check: TensorCheck, *, index_read: bool
 ) -> list[Finding]:
     """Under `--by tensor` names and number of the weight files do not count, only tensors do.
 
     What the tensors were compared for is a note; a weight file beside those that a loader takes
-    was not compared, so it stays what it is.
+    was not compared, so it stays what it is, and so does every index but the one that says what a
+    loader takes.
+
+    Args:
+        findings: What was found.
+        loadable: The weight files whose tensors were compared.
+        check: The comparison.
+        index_read: Whether the model's own index was read: it was held against the shards then.
     """
     if check.undigested:
         return findings
-    compared = set(loadable)
+    compared = {*loadable, INDEX_NAME} if index_read else set(loadable)
     return [
         replace(one, severity=Severity.NOTE, hint="compared by tensor: files do not count")
         if one.severity is not Severity.NOTE and _is_about_files(one, compared)
@@ -70,10 +80,8 @@ def by_tensor_findings(
 
 def _is_about_files(one: Finding, compared: set[str]) -> bool:
     if one.rule.name in _OF_MISSING:
-        return role_of(one.subject) in (Role.WEIGHTS, Role.INDEX)
-    return one.rule.name in _OF_PRESENT and (
-        one.subject in compared or role_of(one.subject) is Role.INDEX
-    )
+        return role_of(one.subject) is Role.WEIGHTS or one.subject == INDEX_NAME
+    return one.rule.name in _OF_PRESENT and one.subject in compared
 
 
 def _is_small_error(one: Finding) -> bool:

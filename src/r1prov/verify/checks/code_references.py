@@ -51,7 +51,7 @@ def check_code_references(evidence: Evidence, manifest: Manifest | None) -> Iter
             yield finding(
                 "auto-map",
                 name,
-                f"`{key}` names code {what}",
+                f"`{key}` names {what}",
                 expected="modules of the manifest or of the usual libraries",
                 found=reference,
                 severity=severity,

@@ -43,3 +43,28 @@ def check_stated(
             found=found,
             severity=Severity.WARNING if as_signed else None,
         )
+
+
+def check_records(evidence: Evidence) -> Iterator[Finding]:
+    """Sizes that the store states, and records of it that cannot be read."""
+    stated = evidence.stated
+    if stated is None:
+        return
+    for path, size in stated.sizes.items():
+        found = evidence.files.get(path)
+        if found is not None and found.size != size:
+            yield finding(
+                "stated-digest",
+                path,
+                f"of another size than {stated.by} says",
+                expected=f"{size:,} bytes",
+                found=f"{found.size:,} bytes",
+            )
+    for path, error in stated.errors.items():
+        yield finding(
+            "stated-digest",
+            path,
+            f"{stated.by} cannot be read: {error.message}",
+            hint="nothing rests on them; remove the file, or download again",
+            severity=Severity.WARNING,
+        )
