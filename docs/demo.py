@@ -4,6 +4,7 @@
    flipped in a copy, then identified.
 2. DeepSeek-R1 at full scale: the true headers of all 163 shards (91,991 tensors) over sparse data,
    identified; the same for a distill; and that distill under R1's config and name.
+3. What most copies are: that distill as a GGUF file under R1's name.
 
 Every line below a `$` is what the command printed. The script exits 1 if any command ends with
 another status than the one it must end with.
@@ -11,6 +12,7 @@ another status than the one it must end with.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from r1prov.family.gguf_skeleton import plan_gguf, write_gguf_skeleton
 from r1prov.family.skeleton import write_skeleton
 
 CONFIGS = Path(__file__).parent.parent / "manifests" / "facts" / "configs"
@@ -89,6 +92,12 @@ def main(model: Path, work: Path) -> None:
     (distill / "config.json").write_bytes(R1.read_bytes())
     fake = distill.rename(work / "DeepSeek-R1")
     r1prov("verify", fake, "--expect", "full", "--level", "structure", status=1)
+
+    show("The distill as a GGUF file, Q4_K_M, under R1's name")
+    gguf = work / "DeepSeek-R1-671B-GGUF"
+    write_gguf_skeleton(plan_gguf(json.loads(DISTILL.read_bytes()), name="DeepSeek-R1-671B"), gguf)
+    r1prov("identify", gguf, status=0)
+    r1prov("verify", gguf, "--expect", "full", "--level", "structure", status=1)
 
 
 if __name__ == "__main__":
