@@ -34,7 +34,8 @@ def command(
             "-m",
             envvar="R1PROV_MANIFEST",
             metavar="NAME|FILE",
-            help="Manifest to hold the model against; by default the model is identified.",
+            help="Manifest, or bundle of OpenSSF Model Signing (model.sig), to hold the model "
+            "against; by default the model is identified.",
         ),
     ] = None,
     expect: Annotated[
@@ -110,6 +111,7 @@ def command(
       r1prov verify /models/DeepSeek-R1 --expect full
       r1prov verify /models/DeepSeek-R1 --expect full --level structure
       r1prov verify ./my-model --manifest my-model.toml --keys ./keys --expect my-model
+      r1prov verify ./my-model --manifest model.sig --keys ./keys --expect my-model
       r1prov verify /models/r1 --expect DeepSeek-R1 --scope weights --format json -o report.json
       r1prov verify hf://deepseek-ai/DeepSeek-R1 --expect full --scope weights
       r1prov verify ollama://deepseek-r1:7b

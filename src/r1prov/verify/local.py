@@ -10,6 +10,8 @@ from r1prov.manifest.shelf import Shelf, load_manifest, load_shelf
 from r1prov.stores.local import LocalStore
 from r1prov.stores.locate import open_store, traffic_of
 from r1prov.trust.directories import load_hub_key, load_trust_store
+from r1prov.verify.oms import verify_with_bundle
+from r1prov.verify.oms_bundle import read_bundle
 from r1prov.verify.pipeline import Authorities, verify
 from r1prov.verify.policy import By, Level, Policy, PolicyFile, Scope
 from r1prov.verify.policy_file import find_policy
@@ -57,7 +59,8 @@ def verify_path(
 
     Args:
         path: Where the model is, as `open_store` takes it.
-        manifest: Manifest file or model name; None identifies the model.
+        manifest: Manifest file, model name, or bundle of OpenSSF Model Signing; None identifies
+            the model.
         expect: Model name, or `full`, that the model must be.
         level: `structure` (headers only) or `full`.
         scope: `all` files or `weights`; None takes what the policy says, else `all`.
@@ -74,6 +77,7 @@ def verify_path(
         R1ProvError: It could not be decided; a model that is wrong is a report, not an error.
     """
     store = open_store(path)
+    bundle = read_bundle(manifest) if manifest is not None else None
     found = find_policy(policy, model=Path(path) if isinstance(store, LocalStore) else None)
     asked = Policy(
         level=Level(level),
@@ -89,12 +93,19 @@ def verify_path(
     authorities = load_authorities(keys, found.file)
     with ExitStack() as stack:
         kept = None
-        if cache is not None:
+        if cache is not None and bundle is None:
             from r1prov.hashing.cache import DigestCache
 
             kept = stack.enter_context(DigestCache(cache))
-        report = verify(store, authorities, asked, manifest=manifest, cache=kept, progress=progress)
+        if bundle is not None:
+            report = verify_with_bundle(store, authorities, asked, bundle, progress=progress)
+        else:
+            report = verify(
+                store, authorities, asked, manifest=manifest, cache=kept, progress=progress
+            )
     if say is not None:
+        if cache is not None and bundle is not None:
+            say("the digest cache is not used with a model signature: every byte is read")
         for note in kept.notes if kept else ():
             say(note)
         if (traffic := traffic_of(store)) is not None:
