@@ -8,7 +8,7 @@ import traceback
 import typer
 
 import r1prov
-from r1prov.cli import diff, identify, key, manifest, policy, verify
+from r1prov.cli import ci, diff, identify, key, manifest, policy, verify
 from r1prov.cli import hash as hash_files
 from r1prov.cli import inspect as inspect_model
 from r1prov.cli.output import complain, emit
@@ -55,6 +55,7 @@ app.command("diff", short_help="Two models or manifests, by file and by tensor")
 app.add_typer(manifest.app, name="manifest")
 app.add_typer(key.app, name="key")
 app.add_typer(policy.app, name="policy")
+app.add_typer(ci.app, name="ci")
 
 
 def run(arguments: list[str]) -> int:
