@@ -177,12 +177,14 @@ _TEXT = st.text(
 )
 _HUB = st.from_regex(r"\A(https://huggingface\.co/|hf://)[a-z.]{1,5}/[a-z._-]{1,5}\Z")
 
+_WEB = st.from_regex(r"\Ahttps://[a-z.-]{1,6}(:[0-9]{0,3})?(/[a-z:%/@&'?#0-9-]{0,6})?\Z")
+
 
 @given(
     publisher=_TEXT,
     license_=_TEXT,
     base=st.none() | _TEXT,
-    source=_TEXT | _HUB | _TEXT.map(lambda text: f"https://{text}"),
+    source=_TEXT | _HUB | _WEB | _TEXT.map(lambda text: f"https://{text}"),
     revision=_TEXT | st.just("a" * 40),
     released=st.none() | st.dates(date(1990, 1, 1)),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 
 from r1prov.attest.names import Kind
 from r1prov.attest.verify import AttestationState as State
-from r1prov.errors import BundleError, R1ProvError, UsageError
+from r1prov.errors import BundleError, R1ProvError, Unreadable, UsageError
 from r1prov.manifest.shelf import load_manifest
+from r1prov.stores.base import Entry, EntryKind
+from r1prov.stores.local import LocalBlob, LocalStore
 from r1prov.trust.dsse import IN_TOTO_PAYLOAD_TYPE, sign_envelope
 from r1prov.trust.store import Threshold
 from r1prov.verify.policy import Scope
@@ -202,6 +205,54 @@ def test_under_scope_weights_small_files_may_come_but_no_code(case: Case) -> Non
     (case.model / "evil.py").unlink()
     (case.model / "config.json").write_text("{}")  # attested, and no longer what it was
     assert case.check(bundle, scope=Scope.WEIGHTS).state is State.WRONG_SUBJECT
+
+
+class Meanwhile(LocalStore):
+    """A store in which something happens whenever a file is opened."""
+
+    happens: Callable[[], object]
+
+    def open(self, path: str) -> LocalBlob:
+        self.happens()
+        return super().open(path)
+
+
+def test_what_comes_while_the_check_runs_is_a_difference(case: Case) -> None:
+    bundle = case.attest()
+    store = Meanwhile(case.model)
+    store.happens = lambda: (case.model / "late.json").write_text("{}")
+    result = case.check(bundle, model=store)
+    assert result.state is State.WRONG_SUBJECT
+    assert "while the check ran" in result.detail
+
+
+def test_what_cannot_be_read_is_an_error_not_a_pass(case: Case) -> None:
+    bundle = case.attest()
+    store = Meanwhile(case.model)
+    opened: list[int] = []
+    store.happens = lambda: opened.append(1)
+    assert case.check(bundle, model=store).state is State.GOOD
+    last = 2 * len(opened)  # hashing comes last
+
+    def fail() -> None:
+        opened.append(1)
+        if len(opened) == last:
+            raise Unreadable("the disk went away", subject="x")
+
+    store.happens = fail
+    with pytest.raises(Unreadable, match="the disk went away"):
+        case.check(bundle, model=store)
+
+
+def test_an_entry_that_cannot_be_looked_into_is_a_difference(case: Case) -> None:
+    class Locked(LocalStore):
+        def entries(self) -> list[Entry]:
+            hidden = Entry("locked", EntryKind.UNREADABLE, detail="permission denied")
+            return [*super().entries(), hidden]
+
+    result = case.check(case.attest(), model=Locked(case.model))
+    assert result.state is State.WRONG_SUBJECT
+    assert "locked cannot be read" in result.detail
 
 
 def test_another_manifest(case: Case) -> None:

@@ -21,7 +21,11 @@ _HUB = re.compile(
     r"(?:https://huggingface\.co/|hf://)([A-Za-z0-9._-]{1,96})/([A-Za-z0-9._-]{1,96})/?"
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_WEB = re.compile(r"https://[A-Za-z0-9._~:/?#@!&'()*+,;=%-]{1,1000}")
+# RFC 3986 with a host name and nothing that a reader of URIs could take in two ways.
+_WEB = re.compile(
+    r"https://[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}(?::[0-9]{1,5})?"
+    r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2}){0,1000})?"
+)
 
 
 class Kind(StrEnum):

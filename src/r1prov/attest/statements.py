@@ -188,7 +188,7 @@ def _extension(report: Report, use: ManifestUse) -> dict[str, object]:
         "verdict": report.verdict.value,
         "r1prov": report.version,
         "revision": use.revision,
-        "tree_digest": use.tree_digest,
+        "manifest_tree_digest": use.tree_digest,
         "inventory_sha256": report.inventory_sha256,
         "bytes_hashed": report.bytes_hashed,
         "not_covered": [
