@@ -203,6 +203,13 @@ def test_under_scope_weights_small_files_may_come_but_no_code(case: Case) -> Non
     (case.model / "evil.py").write_text("import os")
     assert case.check(bundle, scope=Scope.WEIGHTS).state is State.WRONG_SUBJECT
     (case.model / "evil.py").unlink()
+    (case.model / "tokenizer_config.json").write_text("#!/bin/sh\n")
+    assert case.check(bundle, scope=Scope.WEIGHTS).state is State.WRONG_SUBJECT
+    (case.model / "vocab.txt").write_bytes(b"\x7fELF" + bytes(60))
+    (case.model / "tokenizer_config.json").write_text("{}")
+    result = case.check(bundle, scope=Scope.WEIGHTS)
+    assert result.differences == ("vocab.txt is here and not attested",)
+    (case.model / "vocab.txt").unlink()
     (case.model / "config.json").write_text("{}")  # attested, and no longer what it was
     assert case.check(bundle, scope=Scope.WEIGHTS).state is State.WRONG_SUBJECT
 
@@ -269,6 +276,9 @@ def test_subjects_must_hold_the_manifest_and_a_file(case: Case) -> None:
         lambda v: v.update(subject=v["subject"][:1]),
     ):
         assert case.check(case.altered(change)).state is State.WRONG_SUBJECT
+        # Nor is it good where only the manifest is at hand.
+        only = {"model": None, "manifest": load_manifest(case.manifest)}
+        assert case.check(case.altered(change), **only).state is State.WRONG_SUBJECT
 
 
 # --- malformed -----------------------------------------------------------------------------------
