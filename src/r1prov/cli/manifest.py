@@ -32,18 +32,13 @@ def sign(
     Examples:
       r1prov manifest sign acme-r1-tuned.toml --key release.key
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.key import unlocking_passphrase
     from r1prov.cli.output import emit, write_new
-    from r1prov.limits import MAX_KEY_FILE_BYTES
+    from r1prov.cli.signing import load_private_key
     from r1prov.manifest.shelf import BUNDLE_SUFFIX, load_manifest
     from r1prov.trust.bundle import sign_message
-    from r1prov.trust.directories import read_file
-    from r1prov.trust.keys import is_encrypted, parse_private_key
 
     shelved = load_manifest(manifest)
-    pem = read_file(key, MAX_KEY_FILE_BYTES)
-    passphrase = unlocking_passphrase() if is_encrypted(pem) else None
-    private = parse_private_key(pem, passphrase, subject=str(key))
+    private = load_private_key(key)
     target = manifest.with_name(f"{manifest.name}.{private.public.key_id8}{BUNDLE_SUFFIX}")
     write_new(target, sign_message(private, shelved.raw).to_json(), replace=True)
     emit(f"{target}: signed as {private.public.key_id}\n", None)
