@@ -18,8 +18,9 @@ FLOORS = {
     "manifest": 5,
     "family": 6,
     "verify": 7,
-    "render": 8,
-    "cli": 9,
+    "attest": 8,
+    "render": 9,
+    "cli": 10,
 }
 
 

@@ -34,6 +34,10 @@ COMMANDS = [
     ["policy"],
     ["policy", "init"],
     ["policy", "check"],
+    ["attest"],
+    ["attest", "create"],
+    ["attest", "verify"],
+    ["manifest", "export"],
 ]
 
 
@@ -57,7 +61,7 @@ def model(tmp_path):
 def test_help_shows_examples(command, capsys):
     assert run([*command, "--help"]) == 0
     out = capsys.readouterr().out
-    if command not in (["manifest"], ["key"], ["policy"]):
+    if command not in (["manifest"], ["key"], ["policy"], ["attest"]):
         assert "Examples:" in out
 
 

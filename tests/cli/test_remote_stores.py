@@ -70,6 +70,31 @@ def test_a_full_verify_believes_the_hub_and_says_so(hub, call):
     assert json.loads(out)["bytes_hashed"] > 90_000_000
 
 
+def test_what_is_attested_of_a_hub_model_is_what_was_read(hub, call):
+    assert call("key", "generate", "k.pem", "--no-passphrase")[0] == 0
+    add = ["key", "add", "k.pem.pub", "--owner", "me", "--model", "*", "--keys", "keys"]
+    assert call(*add)[0] == 0
+    create = ["attest", "create", "hf://org/minilm", "--kind", "vsa", "--key", "k.pem", "-o"]
+    status, _, err = call(*create, "stated.json")
+    assert status == 0, err
+    assert "1 file not read, so not attested: see --read-all" in err
+    status, _, err = call(*create, "read.json", "--read-all")
+    assert status == 0, err
+    assert "not attested" not in err
+    check = ["attest", "verify", "--keys", "keys"]
+    status, out, _ = call(*check, "stated.json", "--model", MINILM)
+    assert (status, out.splitlines()[0].partition(":")[0]) == (1, "verdict is not pass")
+    # Nor where only the manifest is at hand.
+    assert call(*check, "stated.json", "--manifest", "all-MiniLM-L6-v2")[0] == 1
+    assert call(*check, "read.json", "--model", MINILM)[0] == 0
+    # What is checked against an attestation is read, wherever it is.
+    before = hub.sent
+    status, _, err = call(*check, "read.json", "--model", "hf://org/minilm")
+    assert status == 0
+    assert hub.sent - before > 90_000_000
+    assert "hf://org/minilm" in err
+
+
 def test_structure_is_never_a_pass(hub, call):
     status, out, _ = call("verify", "hf://org/minilm", "--level", "structure")
     assert status == 3

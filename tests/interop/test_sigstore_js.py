@@ -11,9 +11,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from r1prov.attest.create import sign_statement
 from r1prov.trust.bundle import sign_message
 from r1prov.trust.keys import PublicKey, generate_private_key
 
@@ -30,6 +32,8 @@ ACCEPTS = {
     "ecdsa-p521": READER,
     "ed25519": READER,
 }
+# In DSSE it can also check Ed25519.
+ACCEPTS_DSSE = ACCEPTS | {"ed25519": VERIFIER}
 SHIPPED = sorted(MANIFESTS.glob("*.toml.*.sigstore.json"))
 
 Verify = Callable[[bytes, bytes, bytes], str]
@@ -123,6 +127,36 @@ def test_takes_what_we_sign_and_nothing_else(algorithm: str, verify: Verify) -> 
     changed = json.loads(raw)
     changed["verificationMaterial"]["publicKey"]["hint"] = other.key_id
     assert verify(json.dumps(changed).encode(), ARTIFACT, other.pem()) == bad_signature
+
+
+@pytest.mark.parametrize("algorithm", ACCEPTS_DSSE)
+def test_takes_our_envelopes_and_nothing_else(algorithm: str, verify: Verify) -> None:
+    key = generate_private_key(algorithm)
+    pem = key.public.pem()
+    digest = {"sha256": hashlib.sha256(ARTIFACT).hexdigest()}
+    statement = json.dumps({"subject": [{"name": "a", "digest": digest}], "满": 1}).encode()
+    raw = sign_statement(key, statement)
+    assert verify(raw, ARTIFACT, pem) == f"accepted by {ACCEPTS_DSSE[algorithm]}"
+
+    def altered(change: Callable[[dict[str, Any]], object]) -> str:
+        value = json.loads(raw)
+        change(value["dsseEnvelope"])
+        return verify(json.dumps(value).encode(), ARTIFACT, pem)
+
+    def flip(text: str) -> str:
+        data = bytearray(base64.b64decode(text))
+        data[-1] ^= 1
+        return base64.b64encode(data).decode()
+
+    bad_signature = "refused: signature verification failed"
+    assert altered(lambda env: env.update(payload=flip(env["payload"]))) == bad_signature
+    assert altered(lambda env: env.update(payloadType="application/json")) == bad_signature
+    sig = json.loads(raw)["dsseEnvelope"]["signatures"][0]
+    changed = {"signatures": [sig | {"sig": flip(sig["sig"])}]}
+    assert altered(lambda env: env.update(changed)) == bad_signature
+    assert verify(raw, b"other", pem) == "refused: the statement is of other artifacts"
+    other = generate_private_key(algorithm).public
+    assert verify(raw, ARTIFACT, other.pem()) == "refused: the bundle names another key"
 
 
 def test_refuses_what_is_no_bundle(verify: Verify) -> None:

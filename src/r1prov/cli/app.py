@@ -8,7 +8,7 @@ import traceback
 import typer
 
 import r1prov
-from r1prov.cli import ci, diff, identify, key, manifest, policy, verify
+from r1prov.cli import attest, ci, diff, export, identify, key, manifest, policy, verify
 from r1prov.cli import hash as hash_files
 from r1prov.cli import inspect as inspect_model
 from r1prov.cli.output import complain, emit
@@ -56,6 +56,8 @@ app.add_typer(manifest.app, name="manifest")
 app.add_typer(key.app, name="key")
 app.add_typer(policy.app, name="policy")
 app.add_typer(ci.app, name="ci")
+app.add_typer(attest.app, name="attest")
+manifest.app.command("export", short_help="A manifest as a CycloneDX ML-BOM")(export.command)
 
 
 def run(arguments: list[str]) -> int:

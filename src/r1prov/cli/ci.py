@@ -91,7 +91,7 @@ def step(
       r1prov ci step /models/DeepSeek-R1 --expect full --sarif r1prov.sarif
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import emit, say
-    from r1prov.cli.verify import _append_step_summary
+    from r1prov.cli.verify import append_step_summary
     from r1prov.render.formats import renderer
     from r1prov.text import printable
     from r1prov.verify.local import verify_path
@@ -107,7 +107,7 @@ def step(
         say=lambda line: say(printable(line)),
     )
     emit(renderer("github")(report), None)
-    _append_step_summary(report)
+    append_step_summary(report)
     if sarif is not None:
         emit(renderer("sarif")(report), sarif)
     return report.exit_status

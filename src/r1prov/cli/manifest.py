@@ -68,24 +68,19 @@ def sign(
       r1prov manifest sign acme-r1-tuned.toml --key release.key
       r1prov manifest sign acme-r1-tuned.toml --key release.key --format oms -o model.sig
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.key import unlocking_passphrase
     from r1prov.cli.output import emit, write_new
+    from r1prov.cli.signing import load_private_key
     from r1prov.errors import UsageError
-    from r1prov.limits import MAX_KEY_FILE_BYTES
     from r1prov.manifest.oms import describe_manifest, make_oms_bundle
     from r1prov.manifest.shelf import BUNDLE_SUFFIX, load_manifest
     from r1prov.trust.bundle import sign_message
-    from r1prov.trust.directories import read_file
-    from r1prov.trust.keys import is_encrypted, parse_private_key
 
     oms = format is SignatureFormat.OMS
     if not oms and (output is not None or certificate_chain):
         raise UsageError("--output and --certificate-chain go with --format oms")
     shelved = load_manifest(manifest)
     chain = _certificates(certificate_chain)
-    pem = read_file(key, MAX_KEY_FILE_BYTES)
-    passphrase = unlocking_passphrase() if is_encrypted(pem) else None
-    private = parse_private_key(pem, passphrase, subject=str(key))
+    private = load_private_key(key)
     if oms:
         target = output or manifest.with_suffix(".sig")
         raw = make_oms_bundle(describe_manifest(shelved.manifest), private, chain)

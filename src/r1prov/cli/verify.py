@@ -146,7 +146,7 @@ def command(
         text = renderer(format.value)(report)
     emit(text, output, quiet=quiet)
     if format is ReportFormat.GITHUB:
-        _append_step_summary(report)
+        append_step_summary(report)
     return report.exit_status
 
 
@@ -159,7 +159,7 @@ def _cache(file: Path | None, *, wanted: bool) -> Path | None:
     return default_cache_path()
 
 
-def _append_step_summary(report: Report) -> None:
+def append_step_summary(report: Report) -> None:
     """What GitHub shows on the page of the run; the verdict stands whether or not it is written."""
     from r1prov.cli.output import complain
     from r1prov.render.github import summary

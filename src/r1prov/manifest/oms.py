@@ -7,7 +7,6 @@ bundle is an error; a signature or a model that is not what it should be is a fi
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,7 +34,7 @@ from r1prov.manifest.oms_statement import (
 )
 from r1prov.stores.base import EntryKind
 from r1prov.text import plural, quoted
-from r1prov.trust.bundle import MEDIA_TYPE, KeylessMaterial, parse_dsse_bundle
+from r1prov.trust.bundle import KeylessMaterial, parse_dsse_bundle, write_dsse_bundle
 from r1prov.trust.dsse import IN_TOTO_TYPE, sign_envelope
 from r1prov.trust.keys import ECDSA
 
@@ -316,9 +315,4 @@ def make_oms_bundle(
         certificates = [{"rawBytes": base64.b64encode(one.der).decode()} for one in sent]
         material = {"x509CertificateChain": {"certificates": certificates}}
     envelope = sign_envelope(key, statement_json(statement), IN_TOTO_TYPE)
-    bundle = {
-        "mediaType": MEDIA_TYPE,
-        "verificationMaterial": {**material, "tlogEntries": []},
-        "dsseEnvelope": envelope.to_value(),
-    }
-    return json.dumps(bundle, separators=(",", ":")).encode()
+    return write_dsse_bundle(envelope, material)

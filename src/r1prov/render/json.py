@@ -49,6 +49,9 @@ def render(report: Report) -> str:
         "inventory_sha256": report.inventory_sha256,
         "bytes_hashed": report.bytes_hashed,
         "digests": report.digests,
+        "cached": list(report.cached),
+        "stated": list(report.stated),
+        "exceptions": report.exceptions,
         "provenance": list(report.provenance),
         "findings": [_finding(one, known) for one in report.findings],
         "coverage": [

@@ -22,6 +22,8 @@ from r1prov.trust.dsse import DsseEnvelope, parse_envelope
 from r1prov.trust.keys import decode_base64
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from r1prov.trust.keys import PrivateKey
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -75,16 +77,7 @@ def parse_bundle(raw: bytes, *, subject: str) -> MessageBundle:
     Raises:
         BundleError: Not JSON, another kind of bundle, an unknown member, or loose base64.
     """
-    try:
-        value = parse_json(raw, subject=subject, max_bytes=MAX_BUNDLE_BYTES)
-    except JsonError as error:
-        raise BundleError(f"{subject}: {error.message}", subject=subject, hint=error.hint) from None
-    top = _object(value, "the bundle", subject)
-    media = top.get("mediaType")
-    if media != MEDIA_TYPE:
-        raise BundleError(
-            f"{subject}: mediaType is {media!r}", subject=subject, hint=f"{MEDIA_TYPE} is read"
-        )
+    top = _members(raw, (MEDIA_TYPE,), MAX_BUNDLE_BYTES, subject)
     if "dsseEnvelope" in top:
         raise BundleError(
             f"{subject} holds a DSSE envelope, not a message signature",
@@ -106,9 +99,7 @@ def parse_bundle(raw: bytes, *, subject: str) -> MessageBundle:
         )
     public = _object(material["publicKey"], "publicKey", subject)
     _only(public, {"hint"}, "publicKey", subject)
-    hint = public.get("hint", "")
-    if not isinstance(hint, str) or len(hint) > _MAX_HINT:
-        raise BundleError(f"{subject}: the key hint is not a short string", subject=subject)
+    hint = _hint(public.get("hint", ""), subject)
     message = _object(top.get("messageSignature"), "messageSignature", subject)
     _only(message, {"messageDigest", "signature"}, "messageSignature", subject)
     digest = _object(message.get("messageDigest"), "messageDigest", subject)
@@ -173,6 +164,21 @@ class DsseBundle:
     raw: bytes
 
 
+def write_dsse_bundle(envelope: DsseEnvelope, material: Mapping[str, object]) -> bytes:
+    """A bundle file with an envelope: one line of JSON and a newline.
+
+    Args:
+        envelope: The signed envelope.
+        material: What verifies it, as JSON: the one member of `verificationMaterial` that says so.
+    """
+    value = {
+        "mediaType": MEDIA_TYPE,
+        "verificationMaterial": {**material, "tlogEntries": []},
+        "dsseEnvelope": envelope.to_value(),
+    }
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
 def parse_dsse_bundle(raw: bytes, *, subject: str, max_bytes: int = MAX_BUNDLE_BYTES) -> DsseBundle:
     """Read a bundle with a DSSE envelope strictly.
 
@@ -182,18 +188,7 @@ def parse_dsse_bundle(raw: bytes, *, subject: str, max_bytes: int = MAX_BUNDLE_B
         BundleError: Not JSON, another kind of bundle, an unknown member, or loose base64.
         LimitExceeded: More signatures than any bundle has.
     """
-    try:
-        value = parse_json(raw, subject=subject, max_bytes=max_bytes)
-    except JsonError as error:
-        raise BundleError(f"{subject}: {error.message}", subject=subject, hint=error.hint) from None
-    top = _object(value, "the bundle", subject)
-    media = top.get("mediaType")
-    if media not in _MEDIA_TYPES:
-        raise BundleError(
-            f"{subject}: mediaType is {quoted(repr(media), limit=80)}",
-            subject=subject,
-            hint=f"{MEDIA_TYPE} is read",
-        )
+    top = _members(raw, _MEDIA_TYPES, max_bytes, subject)
     if "messageSignature" in top:
         raise BundleError(
             f"{subject} holds a message signature, not a DSSE envelope",
@@ -259,10 +254,7 @@ def _material(
 def _key_material(value: dict[str, object], subject: str) -> KeyMaterial:
     _only(value, {"hint", "rawBytes", "keyDetails"}, "publicKey", subject)
     hint = value.get("hint")
-    if hint is None:
-        hint = ""
-    if not isinstance(hint, str) or len(hint) > _MAX_HINT:
-        raise BundleError(f"{subject}: the key hint is not a short string", subject=subject)
+    hint = "" if hint is None else _hint(hint, subject)
     if not isinstance(value.get("keyDetails", ""), str):
         raise BundleError(f"{subject}: keyDetails is not a string", subject=subject)
     key = _base64(value["rawBytes"], "the public key", subject) if "rawBytes" in value else None
@@ -286,6 +278,31 @@ def _timestamps(material: dict[str, object], subject: str) -> tuple[bytes, ...]:
         _only(one, {"signedTimestamp"}, "a timestamp", subject)
         found.append(_base64(one.get("signedTimestamp"), "a timestamp", subject))
     return tuple(found)
+
+
+def _members(
+    raw: bytes, media_types: tuple[str, ...], max_bytes: int, subject: str
+) -> dict[str, object]:
+    """The members of a bundle of one of these media types, whatever it holds."""
+    try:
+        value = parse_json(raw, subject=subject, max_bytes=max_bytes)
+    except JsonError as error:
+        raise BundleError(f"{subject}: {error.message}", subject=subject, hint=error.hint) from None
+    top = _object(value, "the bundle", subject)
+    media = top.get("mediaType")
+    if media not in media_types:
+        raise BundleError(
+            f"{subject}: mediaType is {quoted(repr(media), limit=80)}",
+            subject=subject,
+            hint=f"{MEDIA_TYPE} is read",
+        )
+    return top
+
+
+def _hint(value: object, subject: str) -> str:
+    if not isinstance(value, str) or len(value) > _MAX_HINT:
+        raise BundleError(f"{subject}: the key hint is not a short string", subject=subject)
+    return value
 
 
 def _list(value: object, what: str, subject: str) -> list[object]:

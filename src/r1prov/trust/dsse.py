@@ -80,10 +80,12 @@ def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def sign_envelope(key: PrivateKey, payload: bytes, payload_type: str) -> DsseEnvelope:
-    """Sign a payload of some type."""
+def sign_envelope(
+    key: PrivateKey, payload: bytes, payload_type: str, *, key_id: str = ""
+) -> DsseEnvelope:
+    """Sign a payload of some type; `key_id` is what the signature says of its key."""
     signature = key.sign(pre_authentication_encoding(payload_type, payload))
-    return DsseEnvelope(payload, payload_type, (DsseSignature(signature),))
+    return DsseEnvelope(payload, payload_type, (DsseSignature(signature, key_id),))
 
 
 def parse_envelope(value: object, *, subject: str) -> DsseEnvelope:

@@ -171,7 +171,7 @@ def _check(
     # The hint is only a hint: without a match every trusted key is tried.
     for key in hinted or store.keys:
         if key.key.verify(bundle.signature, data):
-            state, detail = _standing(key, model, now)
+            state, detail = standing(key, model, now)
             return SignatureCheck(name, key.key.key_id, key.owner, state, detail), key
     if hinted:
         detail = f"not a signature by the key it names, of {hinted[0].owner}"
@@ -181,8 +181,8 @@ def _check(
     return SignatureCheck(name, bundle.key_hint, None, SignatureState.UNKNOWN_KEY, detail), None
 
 
-def _standing(key: TrustedKey, model: str, now: datetime) -> tuple[SignatureState, str]:
-    """Whether a key may sign for a model now."""
+def standing(key: TrustedKey, model: str, now: datetime) -> tuple[SignatureState, str]:
+    """Whether a key may sign for a model now, and one sentence on it."""
     who = f"key {key.key.key_id8} of {key.owner}"
     if key.revoked_at is not None:
         day = f"{key.revoked_at:%Y-%m-%d}"

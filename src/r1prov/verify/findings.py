@@ -161,7 +161,14 @@ class ManifestUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Verdict, findings and coverage of one verification."""
+    """Verdict, findings and coverage of one verification.
+
+    Attributes:
+        digests: Path to SHA-256 of every file whose digest is known, read or not.
+        cached: Of these, paths whose digest an earlier run computed.
+        stated: Of these, paths whose digest is what a remote store states: nobody here read them.
+        exceptions: How many findings a policy let through.
+    """
 
     model: str
     verdict: Verdict
@@ -182,6 +189,9 @@ class Report:
     finished_at: datetime
     version: str
     digests: dict[str, str] = field(default_factory=dict)
+    cached: tuple[str, ...] = ()
+    stated: tuple[str, ...] = ()
+    exceptions: int = 0
 
     @property
     def exit_status(self) -> int:

@@ -1,0 +1,1 @@
+"""A verdict in the formats of others: in-toto SVR, SLSA VSA, CycloneDX ML-BOM."""

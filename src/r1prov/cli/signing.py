@@ -1,0 +1,27 @@
+"""The private key that a command signs with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from r1prov.trust.keys import PrivateKey
+
+
+def load_private_key(path: Path) -> PrivateKey:
+    """Read a private key file; the passphrase comes from the environment or is asked for.
+
+    Raises:
+        KeyFileError: It is malformed, of a refused kind, or the passphrase does not fit.
+        NotFound: There is none.
+    """
+    from r1prov.cli.key import unlocking_passphrase
+    from r1prov.limits import MAX_KEY_FILE_BYTES
+    from r1prov.trust.directories import read_file
+    from r1prov.trust.keys import is_encrypted, parse_private_key
+
+    pem = read_file(path, MAX_KEY_FILE_BYTES)
+    passphrase = unlocking_passphrase() if is_encrypted(pem) else None
+    return parse_private_key(pem, passphrase, subject=str(path))
