@@ -4,7 +4,7 @@ import math
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from r1prov.errors import InputError
@@ -171,6 +171,8 @@ values = st.recursive(
 )
 
 
+# A busy machine is slow to make dictionaries; that says nothing about the blueprint.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from([TINY, TINY_V3, {**TINY, "model_type": "bert"}]),
     st.dictionaries(

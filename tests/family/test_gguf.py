@@ -360,15 +360,6 @@ def test_a_manifest_that_lies_about_its_inventory_is_not_believed(headers, shipp
     assert found.names == ()
 
 
-def test_the_example_of_the_page_prints_what_the_page_shows(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
-    page = (ROOT / "docs" / "gguf.md").read_text()
-    code = page.split("```python\n")[1].split("```")[0]
-    shown = page.split("```text\n")[1].split("```")[0]
-    exec(code, {"directory": str(tmp_path)})
-    assert capsys.readouterr().out == shown
-
-
 def test_headers_of_a_store(tmp_path, config):
     write_gguf_skeleton(plan_gguf(config("DeepSeek-R1-Distill-Qwen-7B")[0], name="m"), tmp_path)
     (tmp_path / "broken.gguf").write_bytes(b"GGUF")
