@@ -59,6 +59,8 @@ def test_something_must_be_at_hand(case: Case) -> None:
 def test_signature_and_key(case: Case) -> None:
     bundle = case.attest()
     value = json.loads(bundle)
+    assert value["verificationMaterial"]["publicKey"] == {"hint": key().public.key_id}
+    assert value["dsseEnvelope"]["signatures"][0]["keyid"] == key().public.key_id
     payload = payload_of(bundle) | {"x": 1}
     value["dsseEnvelope"]["payload"] = base64.b64encode(json.dumps(payload).encode()).decode()
     result = case.check(json.dumps(value).encode())
