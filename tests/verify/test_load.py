@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from r1prov.cli.app import run
-from r1prov.errors import LimitExceeded, NotFound, UsageError, VerificationFailed
+from r1prov.errors import LimitExceeded, ManifestError, NotFound, UsageError, VerificationFailed
 from r1prov.family.skeleton import write_skeleton
 from r1prov.stores import captured
 from r1prov.verify import load
@@ -23,6 +23,7 @@ from r1prov.verify.findings import Verdict
 from r1prov.verify.load import open_verified
 from r1prov.verify.load_lazy import open_lazily
 from r1prov.verify.local import verify_path
+from r1prov.verify.pipeline import verify
 from r1prov.verify.run import Run
 
 WEIGHTS = "model.safetensors"
@@ -318,6 +319,46 @@ def test_an_unsigned_manifest_opens_nothing(minilm_copy, with_tensors, tmp_path)
         with pytest.raises(VerificationFailed) as caught:
             open_verified(minilm_copy, **with_tensors, lazy=lazy)
         assert caught.value.report.manifest.trusted is False
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_manifest_without_a_digest_for_a_file_opens_nothing(minilm_copy, with_tensors, lazy):
+    path = Path("mini.toml")
+    lines = path.read_text().splitlines(keepends=True)
+    at = next(n for n, line in enumerate(lines) if '"vocab.txt"' in line)
+    del lines[next(n for n in range(at, len(lines)) if lines[n].startswith("sha256"))]
+    path.write_text("".join(lines))
+    for bundle in Path().glob("mini.toml.*"):
+        bundle.unlink()
+    assert run(["manifest", "sign", "mini.toml", "--key", "k.pem"]) == 0
+    with pytest.raises(VerificationFailed) as caught:
+        open_verified(minilm_copy, **with_tensors, lazy=lazy)
+    assert caught.value.report.verdict is Verdict.INCOMPLETE
+    assert caught.value.exit_code == 3
+
+
+def test_another_manifest_put_in_place_meanwhile_is_refused(minilm_copy, with_tensors, monkeypatch):
+    """Of the same model name, and not what the report rests on."""
+
+    def swapped_after_verifying(*arguments, **options):
+        report = verify(*arguments, **options)
+        Path("mini.toml").write_text("# other\n" + Path("mini.toml").read_text())
+        return report
+
+    monkeypatch.setattr(load, "verify", swapped_after_verifying)
+    with pytest.raises(ManifestError, match="changed while"):
+        open_verified(minilm_copy, **with_tensors, by="tensor")
+
+
+def test_a_policy_that_asks_for_every_byte_refuses_lazy(minilm_copy, with_tensors):
+    Path("p.toml").write_text(
+        'schema = "r1prov/policy/1"\n[[models]]\nname = "mini"\nmin_level = "full"\n'
+    )
+    asked = {**with_tensors, "policy": Path("p.toml")}
+    open_verified(minilm_copy, **asked).close()
+    with pytest.raises(VerificationFailed) as caught:
+        open_verified(minilm_copy, **asked, lazy=True)
+    assert "policy-level" in {one.rule.name for one in caught.value.report.findings}
 
 
 def test_memory_is_asked_for_before_it_is_taken(minilm):

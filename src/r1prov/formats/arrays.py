@@ -90,9 +90,7 @@ def as_numpy(data: memoryview, dtype: str, shape: tuple[int, ...]) -> Any:  # no
             raise _no_dtype("this version of ml_dtypes", dtype) from None
     else:
         raise _no_dtype("numpy", dtype)
-    array = numpy.frombuffer(data, dtype=kind).reshape(shape)
-    array.flags.writeable = False
-    return array
+    return numpy.frombuffer(data.toreadonly(), dtype=kind).reshape(shape)
 
 
 def as_torch(data: memoryview, dtype: str, shape: tuple[int, ...]) -> Any:  # noqa: ANN401 - no stubs needed

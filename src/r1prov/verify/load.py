@@ -113,7 +113,7 @@ def open_verified(
     # Only the digests of tensors tell that files of other names are the same model.
     if asked_by is By.FILE:
         first = verify(store, authorities, replace(asked, level=Level.STRUCTURE), manifest=wanted)
-        _refuse_hopeless(first, lazy=lazy)
+        _refuse_hopeless(first)
     kept = CapturedStore(find_snapshot(path) or path, keep=_small if lazy else _kept)
     kept.check_room(max_bytes)
     if lazy:
@@ -147,11 +147,11 @@ def _kept(path: str, size: int) -> bool:
     return size <= SMALL_FILE_BYTES or bool(safetensors_paths([path]))
 
 
-def _refuse_hopeless(report: Report, *, lazy: bool) -> None:
-    # A policy may ask for every byte; that is what comes next, unless `lazy`.
-    soon = frozenset() if lazy else frozenset({"policy-level"})
+def _refuse_hopeless(report: Report) -> None:
     errors = [one for one in report.findings if one.severity is Severity.ERROR]
-    if any(one.rule.name not in soon for one in errors) or report.manifest is None:
+    # A policy may ask for every byte, which is what comes next (and never comes with `lazy`: the
+    # second report refuses that).
+    if any(one.rule.name != "policy-level" for one in errors) or report.manifest is None:
         raise not_passed(report)
     _refuse_without_weights(report)
 
