@@ -1,6 +1,7 @@
 """The exceptions of r1prov.
 
-An exception means "could not decide". A bad model is a value (a finding), not an exception.
+An exception means "could not decide". A bad model is a value (a finding), not an exception, except
+for whoever asks for the model itself: `open_verified` has nothing to return then.
 
 R1ProvError                 exit
 ├─ UsageError                 2   the command was asked for in a way it cannot be carried out
@@ -17,14 +18,17 @@ R1ProvError                 exit
 │   ├─ CacheError             4   a digest cache that others could write to
 │   ├─ CertificateError       4
 │   └─ CommitProofError       4   (OpenPgpError below it)
-└─ StoreError                 4   a store or one of its blobs could not be read
-    ├─ NotFound  Unreadable  CommitUnavailable
-    └─ ChangedWhileReading
+├─ StoreError                 4   a store or one of its blobs could not be read
+│   ├─ NotFound  Unreadable  CommitUnavailable
+│   └─ ChangedWhileReading
+└─ VerificationFailed       1, 3  no pass where only a pass will do; carries the report
 
 A command that is interrupted exits 130, and one that meets a bug 70 (`cli/app.py`).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class R1ProvError(Exception):
@@ -172,3 +176,26 @@ class ChangedWhileReading(StoreError):
 
 class CommitUnavailable(StoreError):
     """The Git objects of a commit cannot be fetched; a manifest without a proof is still right."""
+
+
+class VerificationFailed(R1ProvError):
+    """A model that was to be opened did not pass, so nothing of it is handed out.
+
+    Args:
+        message: What stands against it.
+        report: The `r1prov.Report`, which says why.
+        subject: The model, file or tensor.
+        hint: What the reader can do next.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        report: Any,  # noqa: ANN401 - its class belongs to a higher floor
+        subject: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, subject=subject, hint=hint)
+        self.report = report
+        self.exit_code = report.exit_status

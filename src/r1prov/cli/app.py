@@ -9,6 +9,7 @@ import typer
 
 import r1prov
 from r1prov.cli import attest, ci, diff, export, identify, key, manifest, policy, verify
+from r1prov.cli import exec as exec_verified
 from r1prov.cli import hash as hash_files
 from r1prov.cli import inspect as inspect_model
 from r1prov.cli.output import complain, emit
@@ -45,6 +46,9 @@ def _root(
 
 app.command("verify", short_help="The gate: signature, completeness, digests, structure")(
     verify.command
+)
+app.command("exec", cls=exec_verified.Command, short_help="Verify, then start a server on a pass")(
+    exec_verified.command
 )
 app.command("identify", short_help="Which member of the family this is, and why")(identify.command)
 app.command("inspect", short_help="Headers as tables: tensors, dtypes, parameters")(

@@ -101,7 +101,7 @@ FILES: tuple[Row, ...] = (
         "trailing-bytes",
         "Bytes follow the last tensor",
         _E,
-        "They are no tensor: another reader could see other weights.",
+        "They hide data. " + _REFETCH,
     ),
     ("122", "data-truncated", "The data ends before the last tensor", _E, _REFETCH),
     ("123", "dtype-unknown", "An unknown dtype", _E, _SPEC),
