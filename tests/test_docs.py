@@ -149,6 +149,8 @@ def options_of(command: Any) -> set[str]:
 def check_options(words: list[str]) -> None:
     command, rest = find_command(words)
     for word in rest:
+        if word == "--":  # what follows belongs to another command
+            break
         if word.startswith("-") and word != "-":
             option = word.split("=", 1)[0]
             assert option in options_of(command), f"no {option} in `r1prov {' '.join(words)}`"
