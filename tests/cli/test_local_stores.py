@@ -415,11 +415,22 @@ def test_a_known_scheme_is_never_a_directory(call, tmp_path):
     assert call("verify", "./ollama:/deepseek-r1:7b", "--expect", "all-MiniLM-L6-v2")[0] == 0
 
 
-def test_a_library_as_a_model_says_which_tags_there_are(call, tmp_path):
-    library(tmp_path / "ollama", [("model", b"GGUF")])
-    status, _, err = call("verify", tmp_path / "ollama")
+def test_a_library_as_a_model(call, tmp_path):
+    root = tmp_path / "library"
+    library(root, [("model", GGUF.read_bytes())])
+    status, out, _ = call("verify", root, "--format", "json")
+    assert status == 3
+    assert json.loads(out)["model"].startswith("ollama://")
+    shutil.copytree(root / "manifests" / "registry.ollama.ai", root / "manifests" / "example.org")
+    status, _, err = call("verify", root)
     assert status == 2
-    assert "ollama://deepseek-r1:7b" in err
+    assert "2 tags" in err
+    status, out, _ = call("identify", root)
+    assert status == 3
+    assert out.count("== ") == 2
+    assert "== deepseek-r1:7b" in out
+    status, out, _ = call("identify", root, "--format", "json")
+    assert [one["schema"] for one in json.loads(out)] == ["r1prov/identify-gguf/1"] * 2
 
 
 def test_a_tag_whose_blob_is_missing_is_explained_and_incomplete(call, tmp_path):

@@ -23,8 +23,8 @@ def open_store(model: str | os.PathLike[str]) -> Store:
 
     Args:
         model: `hf://org/name@revision`, `ollama://name:tag`, `s3://…`, `gs://…`, `az://…`, or a
-            path: a directory, a weight file, or the folder of a repository in a Hub cache, which
-            means its snapshot.
+            path: a directory, a weight file, the folder of a repository in a Hub cache, which
+            means its snapshot, or an Ollama models directory with one tag.
 
     Raises:
         UsageError: No store has this scheme, or the location is malformed.
@@ -56,18 +56,45 @@ def open_store(model: str | os.PathLike[str]) -> Store:
     )
 
 
-def _local(path: str) -> LocalStore:
-    from r1prov.stores.hub_cache import find_snapshot
-    from r1prov.stores.ollama_library import is_models_directory, list_tags
+def open_stores(model: str | os.PathLike[str]) -> list[Store]:
+    """As `open_store`, but of an Ollama models directory every tag.
 
-    if is_models_directory(path):
-        tags = [tag.short() for tag in list_tags(path)]
+    Raises:
+        R1ProvError: As `open_store`, or the library has no tag.
+    """
+    path = os.fspath(model)
+    tags = _tags(path)
+    if not tags:
+        return [open_store(path)]
+    from r1prov.stores.ollama import OllamaStore
+
+    return [OllamaStore(tag, path) for tag in tags]
+
+
+def _local(path: str) -> Store:
+    from r1prov.stores.hub_cache import find_snapshot
+
+    tags = _tags(path)
+    if len(tags) > 1:
         raise UsageError(
             f"{quoted(path)} is an Ollama library of {plural(len(tags), 'tag')}",
-            hint=f"set OLLAMA_MODELS to it and name one: ollama://{tags[0] if tags else 'NAME'}"
-            + (f" (also {', '.join(tags[1:8])})" if len(tags) > 1 else ""),
+            hint=f"set OLLAMA_MODELS to it and name one: ollama://{tags[0]} "
+            f"(also {', '.join(tags[1:8])}); `r1prov identify` takes it whole",
         )
+    if tags:
+        from r1prov.stores.ollama import OllamaStore
+
+        return OllamaStore(tags[0], path)
     return LocalStore(find_snapshot(path) or path)
+
+
+def _tags(path: str) -> list[str]:
+    """The tags of an Ollama models directory; none for anything else."""
+    from r1prov.stores.ollama_library import is_models_directory, list_tags
+
+    if _SCHEME.match(path) or not is_models_directory(path):
+        return []
+    return [tag.short() for tag in list_tags(path)]
 
 
 def traffic_of(store: Store) -> str | None:
