@@ -83,3 +83,9 @@ def test_annotations_are_one_line_and_come_back(text):
 @given(TEXT)
 def test_printable_leaves_nothing_unsafe(text):
     assert not any(map(is_unsafe, printable(text)))
+
+
+def test_an_escape_spelled_out_does_not_look_like_the_character() -> None:
+    assert printable("\x1b") != printable(r"\x1b")
+    assert printable(r"\x1b") == r"\\x1b"
+    assert printable(r"C:\models") == r"C:\models"

@@ -22,16 +22,19 @@ def is_unsafe(character: str) -> bool:
     return unicodedata.category(character) in _UNSAFE_CATEGORIES
 
 
+_LOOKS_ESCAPED = re.compile(r"\\[xuU\\]")
+
+
 def printable(text: str, *, limit: int = 400) -> str:
     r"""Return `text` with every unsafe character as a `\x..`/`\u....` escape, cut at `limit`.
 
-    A backslash is doubled only where the text needed an escape, so ordinary names stay as they are
-    and no two different names look alike.
+    A backslash is doubled only where the text needs an escape or looks as if it had one, so
+    ordinary names stay as they are and no two different names look alike.
     """
     cut = text if len(text) <= limit else text[:limit]
-    if cut.isascii() and cut.isprintable():
+    if cut.isascii() and cut.isprintable() and not _LOOKS_ESCAPED.search(cut):
         shown = cut
-    elif any(is_unsafe(character) for character in cut):
+    elif any(is_unsafe(character) for character in cut) or _LOOKS_ESCAPED.search(cut):
         shown = "".join(_escaped(character) for character in cut)
     else:
         shown = cut

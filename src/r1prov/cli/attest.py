@@ -10,14 +10,17 @@ import typer
 
 from r1prov.attest.names import VERIFIER_ID, Kind
 from r1prov.cli.options import (
+    Expect,
     Format,
     Jobs,
     Keys,
+    ManifestChoice,
     Model,
     Output,
     PolicyPath,
     Quiet,
     ResultFormat,
+    ScopeChoice,
 )
 from r1prov.verify.policy import Scope
 
@@ -48,19 +51,9 @@ def create(
         Kind, typer.Option("--kind", help="svr: in-toto properties; vsa: SLSA summary.")
     ],
     key: Annotated[Path, typer.Option("--key", help="Private key file.", envvar="R1PROV_KEY")],
-    manifest: _Manifest = None,
-    expect: Annotated[
-        str | None,
-        typer.Option("--expect", envvar="R1PROV_EXPECT", metavar="NAME|full"),
-    ] = None,
-    scope: Annotated[
-        Scope | None,
-        typer.Option(
-            "--scope",
-            envvar="R1PROV_SCOPE",
-            help="all: every file (the default, unless a policy says otherwise); or weights only.",
-        ),
-    ] = None,
+    manifest: ManifestChoice = None,
+    expect: Expect = None,
+    scope: ScopeChoice = None,
     read_all: Annotated[
         bool,
         typer.Option(

@@ -8,8 +8,16 @@ from typing import Annotated
 import typer
 
 from r1prov.cli.ci_templates import Kind
-from r1prov.cli.options import Keys, Model, PolicyPath
-from r1prov.verify.policy import Level, Scope
+from r1prov.cli.options import (
+    Expect,
+    Keys,
+    LevelChoice,
+    ManifestChoice,
+    Model,
+    PolicyPath,
+    ScopeChoice,
+)
+from r1prov.verify.policy import Level
 
 app = typer.Typer(help="Put the gate into a pipeline.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -67,18 +75,10 @@ def step(
     sarif: Annotated[
         Path | None, typer.Option("--sarif", metavar="FILE", help="Write the report as SARIF too.")
     ] = None,
-    manifest: Annotated[
-        str | None, typer.Option("--manifest", "-m", envvar="R1PROV_MANIFEST", help="As verify's.")
-    ] = None,
-    expect: Annotated[
-        str | None, typer.Option("--expect", envvar="R1PROV_EXPECT", help="As verify's.")
-    ] = None,
-    level: Annotated[
-        Level, typer.Option("--level", envvar="R1PROV_LEVEL", help="As verify's.")
-    ] = Level.FULL,
-    scope: Annotated[
-        Scope | None, typer.Option("--scope", envvar="R1PROV_SCOPE", help="As verify's.")
-    ] = None,
+    manifest: ManifestChoice = None,
+    expect: Expect = None,
+    level: LevelChoice = Level.FULL,
+    scope: ScopeChoice = None,
     keys: Keys = None,
     policy: PolicyPath = None,
 ) -> int:

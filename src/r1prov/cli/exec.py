@@ -12,9 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperCommand
 
-from r1prov.cli.options import Jobs, Keys, Model, NoColor, PolicyPath, Quiet, ReportFormat
+from r1prov.cli.options import (
+    ByChoice,
+    Expect,
+    Jobs,
+    Keys,
+    ManifestChoice,
+    Model,
+    NoColor,
+    PolicyPath,
+    Quiet,
+    ReportFormat,
+    ScopeChoice,
+)
 from r1prov.errors import UsageError
-from r1prov.verify.policy import By, Scope
+from r1prov.verify.policy import By
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -53,32 +65,10 @@ def command(
     verify: Annotated[
         bool, typer.Option("--verify", help="What exec does in any case; for scripts that say so.")
     ] = True,
-    manifest: Annotated[
-        str | None,
-        typer.Option(
-            "--manifest",
-            "-m",
-            envvar="R1PROV_MANIFEST",
-            metavar="NAME|FILE",
-            help="Manifest to hold the model against; by default the model is identified.",
-        ),
-    ] = None,
-    expect: Annotated[
-        str | None,
-        typer.Option(
-            "--expect",
-            envvar="R1PROV_EXPECT",
-            metavar="NAME|full",
-            help="Fail if the model is any other than this; `full` is the 671B DeepSeek-R1.",
-        ),
-    ] = None,
-    scope: Annotated[
-        Scope | None,
-        typer.Option("--scope", envvar="R1PROV_SCOPE", help="all or weights, as for verify."),
-    ] = None,
-    by: Annotated[
-        By, typer.Option("--by", envvar="R1PROV_BY", help="file or tensor, as for verify.")
-    ] = By.FILE,
+    manifest: ManifestChoice = None,
+    expect: Expect = None,
+    scope: ScopeChoice = None,
+    by: ByChoice = By.FILE,
     keys: Keys = None,
     policy: PolicyPath = None,
     jobs: Jobs = None,

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from r1prov.verify.policy import By, Level, Scope
+
 
 class ReportFormat(StrEnum):
     """How the report of a verification is written (`render/formats.py` has the modules)."""
@@ -49,6 +51,51 @@ ReportAs = Annotated[
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", envvar="R1PROV_OUTPUT", help="Write the result to this file."),
+]
+ManifestChoice = Annotated[
+    str | None,
+    typer.Option(
+        "--manifest",
+        "-m",
+        envvar="R1PROV_MANIFEST",
+        metavar="NAME|FILE",
+        help="Manifest, or bundle of OpenSSF Model Signing (model.sig), to hold the model "
+        "against; by default the model is identified.",
+    ),
+]
+Expect = Annotated[
+    str | None,
+    typer.Option(
+        "--expect",
+        envvar="R1PROV_EXPECT",
+        metavar="NAME|full",
+        help="Fail if the model is any other than this; `full` is the 671B DeepSeek-R1.",
+    ),
+]
+LevelChoice = Annotated[
+    Level,
+    typer.Option(
+        "--level",
+        envvar="R1PROV_LEVEL",
+        help="structure: headers only, never a pass; full: every byte.",
+    ),
+]
+ScopeChoice = Annotated[
+    Scope | None,
+    typer.Option(
+        "--scope",
+        envvar="R1PROV_SCOPE",
+        help="all: every file (the default, unless a policy says otherwise); weights: weight "
+        "files, inventory and config against headers.",
+    ),
+]
+ByChoice = Annotated[
+    By,
+    typer.Option(
+        "--by",
+        envvar="R1PROV_BY",
+        help="file: every file as listed; tensor: the same weights in any files.",
+    ),
 ]
 Quiet = Annotated[
     bool,

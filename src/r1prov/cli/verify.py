@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from r1prov.cli.options import (
+    ByChoice,
+    Expect,
     Jobs,
     Keys,
+    LevelChoice,
+    ManifestChoice,
     Model,
     NoColor,
     Output,
@@ -18,8 +22,9 @@ from r1prov.cli.options import (
     Quiet,
     ReportAs,
     ReportFormat,
+    ScopeChoice,
 )
-from r1prov.verify.policy import By, Level, Scope
+from r1prov.verify.policy import By, Level
 
 if TYPE_CHECKING:
     from r1prov.verify.findings import Report
@@ -27,51 +32,11 @@ if TYPE_CHECKING:
 
 def command(
     model: Model,
-    manifest: Annotated[
-        str | None,
-        typer.Option(
-            "--manifest",
-            "-m",
-            envvar="R1PROV_MANIFEST",
-            metavar="NAME|FILE",
-            help="Manifest, or bundle of OpenSSF Model Signing (model.sig), to hold the model "
-            "against; by default the model is identified.",
-        ),
-    ] = None,
-    expect: Annotated[
-        str | None,
-        typer.Option(
-            "--expect",
-            envvar="R1PROV_EXPECT",
-            metavar="NAME|full",
-            help="Fail if the model is any other than this; `full` is the 671B DeepSeek-R1.",
-        ),
-    ] = None,
-    level: Annotated[
-        Level,
-        typer.Option(
-            "--level",
-            envvar="R1PROV_LEVEL",
-            help="structure: headers only, never a pass; full: every byte.",
-        ),
-    ] = Level.FULL,
-    scope: Annotated[
-        Scope | None,
-        typer.Option(
-            "--scope",
-            envvar="R1PROV_SCOPE",
-            help="all: every file (the default, unless a policy says otherwise); weights: weight "
-            "files, inventory and config against headers.",
-        ),
-    ] = None,
-    by: Annotated[
-        By,
-        typer.Option(
-            "--by",
-            envvar="R1PROV_BY",
-            help="file: every file as listed; tensor: the same weights in any files.",
-        ),
-    ] = By.FILE,
+    manifest: ManifestChoice = None,
+    expect: Expect = None,
+    level: LevelChoice = Level.FULL,
+    scope: ScopeChoice = None,
+    by: ByChoice = By.FILE,
     read_all: Annotated[
         bool,
         typer.Option(
