@@ -182,6 +182,13 @@ def test_a_known_build_is_held_against_the_signed_table(call, tmp_path):
     status, out, _ = call("verify", "ollama://deepseek-r1:7b", "--level", "structure")
     assert status == 1  # zeros are no GGUF file
     assert "DeepSeek-R1-Distill-Qwen-7B/Q4_K_M" in out.splitlines()[0]
+    assert "r1prov project, key e4639098: good" in out
+    # Where the table is not signed by a trusted key, nothing rests on it.
+    assert call("key", "generate", "o.pem", "--no-passphrase")[0] == 0
+    add = ["key", "add", "o.pem.pub", "--owner", "o", "--model", "*", "--keys", "other"]
+    assert call(*add)[0] == 0
+    _, out, _ = call("verify", "ollama://deepseek-r1:7b", "--keys", "other", "--format", "json")
+    assert "signer-unknown" in rules_of(out)
     status, out, _ = call("identify", "ollama://deepseek-r1:7b")
     assert status == 1
 
