@@ -85,7 +85,7 @@ def test_printable_leaves_nothing_unsafe(text):
     assert not any(map(is_unsafe, printable(text)))
 
 
-def test_an_escape_spelled_out_does_not_look_like_the_character() -> None:
-    assert printable("\x1b") != printable(r"\x1b")
-    assert printable(r"\x1b") == r"\\x1b"
-    assert printable(r"C:\models") == r"C:\models"
+def test_what_was_made_printable_stays_as_it_is() -> None:
+    """Messages quote text that was made printable, and are made printable as a whole."""
+    for text in ("\x1b[2J", "a\\b\x00", r"C:\models", r"\x1b", "\u202e"):
+        assert printable(printable(text)) == printable(text)

@@ -22,19 +22,17 @@ def is_unsafe(character: str) -> bool:
     return unicodedata.category(character) in _UNSAFE_CATEGORIES
 
 
-_LOOKS_ESCAPED = re.compile(r"\\[xuU\\]")
-
-
 def printable(text: str, *, limit: int = 400) -> str:
     r"""Return `text` with every unsafe character as a `\x..`/`\u....` escape, cut at `limit`.
 
-    A backslash is doubled only where the text needs an escape or looks as if it had one, so
-    ordinary names stay as they are and no two different names look alike.
+    A backslash is doubled only where the text needed an escape. So ordinary names stay as they are,
+    and what was made printable once is not changed by a second time, as messages within messages
+    need; a name that spells an escape out looks like one with the character.
     """
     cut = text if len(text) <= limit else text[:limit]
-    if cut.isascii() and cut.isprintable() and not _LOOKS_ESCAPED.search(cut):
+    if cut.isascii() and cut.isprintable():
         shown = cut
-    elif any(is_unsafe(character) for character in cut) or _LOOKS_ESCAPED.search(cut):
+    elif any(is_unsafe(character) for character in cut):
         shown = "".join(_escaped(character) for character in cut)
     else:
         shown = cut
