@@ -19,6 +19,7 @@ FLOORS = {
     "family": 6,
     "verify": 7,
     "attest": 8,
+    "responses": 8,
     "render": 9,
     "cli": 10,
 }

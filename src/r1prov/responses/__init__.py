@@ -1,0 +1,1 @@
+"""Signatures on API responses: verify them, enforce them in clients, make them before servers."""
