@@ -143,7 +143,10 @@ def test_a_signed_file_is_checked_even_where_it_is_ignored(model: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["model.safetensors", "MODEL.SAFETENSORS", "deep/x.gguf", "modeling_x.py", "config.json"],
+    [
+        *("model.safetensors", "MODEL.SAFETENSORS", "deep/x.gguf", "modeling_x.py", "config.json"),
+        *("tokenizer.json", "tokenizer.model", "chat_template.jinja", "processor_config.json"),
+    ],
 )
 def test_a_signature_does_not_leave_out_what_is_loaded(tmp_path: Path, name: str) -> None:
     files = {"README.md": b"", "notes/x.bin": b""}

@@ -460,6 +460,20 @@ def test_a_policy_lets_through(oms, rules):
     assert oms.demand(f'signers = ["{key}"]\n{allow}')[0] == 1
 
 
+def test_what_the_signer_left_out_is_let_through_by_its_name_only(oms, rules):
+    oms.sign(ignore_paths=["chat_template.jinja"])
+    (oms.model / "chat_template.jinja").write_text("{{ x }}")
+    status, report = oms()
+    assert (status, rules(report)) == (1, {"signed-path-ignored"})
+    (one,) = [f for f in report["findings"] if f["name"] == "signed-path-ignored"]
+    assert "by its name in a policy" in one["hint"]
+    allow = "[[models.allow]]\nkind = 'extra'\nreason = 'r'\nexpires = 2999-01-01\nfiles = "
+    assert oms.demand(f"{allow}'*'")[0] == 1
+    status, report = oms.demand(f"{allow}'chat_template.jinja'")
+    assert status == 0, report
+    assert "1 exception by policy" in report["headline"]
+
+
 def test_no_policy_makes_an_unknown_signer_good(oms, rules):
     oms.sign(generate_private_key("ecdsa-p256"))
     pin = hashlib.sha256(oms.bundle.read_bytes()).hexdigest()

@@ -13,6 +13,7 @@ from r1prov.hashing.pieces import PieceHashing
 from r1prov.manifest.oms_links import Linked, follow_links
 from r1prov.manifest.oms_signature import OmsFinding
 from r1prov.manifest.oms_statement import DEFAULT_IGNORED, SINGLE_FILE
+from r1prov.manifest.roles import TOKENIZER_NAMES
 from r1prov.stores.base import Entry, EntryKind
 
 if TYPE_CHECKING:
@@ -26,14 +27,18 @@ _LOADED_NAMES = frozenset(
         "config.json",
         "generation_config.json",
         "adapter_config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
+        "preprocessor_config.json",
+        "processor_config.json",
+        "modules.json",
+        "params.json",
         "model.safetensors.index.json",
         "pytorch_model.bin",
         "pytorch_model.bin.index.json",
         "adapter_model.bin",
         "tf_model.h5",
         "flax_model.msgpack",
+        # A prompt template is a program that every request goes through.
+        *TOKENIZER_NAMES,
     }
 )
 _LOADED_SUFFIXES = (".safetensors", ".gguf", ".py")

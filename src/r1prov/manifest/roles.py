@@ -16,7 +16,8 @@ _DOCUMENTS = frozenset(
 )
 _CONFIGS = frozenset(("json", "jsonl", "yaml", "yml", "toml"))
 _DOCUMENT_NAMES = re.compile(r"(?:LICEN[CS]E|NOTICE|README|USE_POLICY|\.gitattributes)(?:[-_.].*)?")
-_TOKENIZERS = frozenset(
+# Names by which loaders find tokenizer and prompt template.
+TOKENIZER_NAMES = frozenset(
     (
         "added_tokens.json",
         "chat_template.jinja",
@@ -38,7 +39,7 @@ def role_of(path: str) -> Role:
     suffix = name.rpartition(".")[2].casefold() if "." in name else ""
     if is_shard_index(name) or name.casefold().endswith(".bin.index.json"):
         return Role.INDEX
-    if name in _TOKENIZERS or suffix in ("tiktoken", "spm"):
+    if name in TOKENIZER_NAMES or suffix in ("tiktoken", "spm"):
         return Role.TOKENIZER
     if suffix in _WEIGHTS:
         return Role.WEIGHTS
