@@ -12,7 +12,6 @@ from r1prov.cli import create
 from r1prov.cli.options import Keys
 
 if TYPE_CHECKING:
-    from r1prov.trust.certificates import Certificate
     from r1prov.verify.oms_bundle import BundleCheck, BundleFile, Trusted
 
 
@@ -69,9 +68,8 @@ def sign(
       r1prov manifest sign acme-r1-tuned.toml --key release.key --format oms -o model.sig
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import emit, write_new
-    from r1prov.cli.signing import load_private_key
+    from r1prov.cli.signing import load_private_key, sign_for_oms
     from r1prov.errors import UsageError
-    from r1prov.manifest.oms import describe_manifest, make_oms_bundle
     from r1prov.manifest.shelf import BUNDLE_SUFFIX, load_manifest
     from r1prov.trust.bundle import sign_message
 
@@ -79,16 +77,15 @@ def sign(
     if not oms and (output is not None or certificate_chain):
         raise UsageError("--output and --certificate-chain go with --format oms")
     shelved = load_manifest(manifest)
-    chain = _certificates(certificate_chain)
-    private = load_private_key(key)
     if oms:
         target = output or manifest.with_suffix(".sig")
-        raw = make_oms_bundle(describe_manifest(shelved.manifest), private, chain)
+        raw, key_id = sign_for_oms(shelved.manifest, key, certificate_chain)
     else:
+        private = load_private_key(key)
         target = manifest.with_name(f"{manifest.name}.{private.public.key_id8}{BUNDLE_SUFFIX}")
-        raw = sign_message(private, shelved.raw).to_json()
+        raw, key_id = sign_message(private, shelved.raw).to_json(), private.public.key_id
     write_new(target, raw, replace=True)
-    emit(f"{target}: signed as {private.public.key_id}\n", None)
+    emit(f"{target}: signed as {key_id}\n", None)
 
 
 @app.command("verify", short_help="Check a manifest by itself, or a model signature with its model")
@@ -220,6 +217,7 @@ def _trusted(
         InputError: A key, certificate or trust file is malformed.
         StoreError: One of the files cannot be read.
     """
+    from r1prov.cli.signing import load_certificates
     from r1prov.errors import UsageError
     from r1prov.limits import MAX_KEY_FILE_BYTES, MAX_TRUST_FILE_BYTES
     from r1prov.trust.directories import load_trust_store, read_file
@@ -243,21 +241,8 @@ def _trusted(
         pem = read_file(public_key, MAX_KEY_FILE_BYTES)
         return Trusted(public_key=parse_public_key(pem, subject=str(public_key)))
     if chain:
-        return Trusted(roots=_certificates(chain), identity=identity)
+        return Trusted(roots=load_certificates(chain), identity=identity)
     return Trusted(store=load_trust_store(keys))
-
-
-def _certificates(paths: list[Path] | None) -> list[Certificate]:
-    """The certificates of PEM files, in order."""
-    from r1prov.limits import MAX_CERTIFICATE_FILE_BYTES
-    from r1prov.trust.certificates import parse_certificates
-    from r1prov.trust.directories import read_file
-
-    found: list[Certificate] = []
-    for path in paths or []:
-        raw = read_file(path, MAX_CERTIFICATE_FILE_BYTES)
-        found += parse_certificates(raw, subject=str(path))
-    return found
 
 
 def _rendered(checked: BundleCheck, file: BundleFile, model: str) -> str:

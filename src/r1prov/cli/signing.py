@@ -1,4 +1,4 @@
-"""The private key that a command signs with."""
+"""What a command signs with: a private key, and certificates of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from r1prov.manifest.schema import Manifest
+    from r1prov.trust.certificates import Certificate
     from r1prov.trust.keys import PrivateKey
 
 
@@ -25,3 +27,38 @@ def load_private_key(path: Path) -> PrivateKey:
     pem = read_file(path, MAX_KEY_FILE_BYTES)
     passphrase = unlocking_passphrase() if is_encrypted(pem) else None
     return parse_private_key(pem, passphrase, subject=str(path))
+
+
+def load_certificates(paths: list[Path] | None) -> list[Certificate]:
+    """The certificates of PEM files, in order.
+
+    Raises:
+        CertificateError: One of them is malformed.
+        NotFound: There is no such file.
+    """
+    from r1prov.limits import MAX_CERTIFICATE_FILE_BYTES
+    from r1prov.trust.certificates import parse_certificates
+    from r1prov.trust.directories import read_file
+
+    found: list[Certificate] = []
+    for path in paths or []:
+        raw = read_file(path, MAX_CERTIFICATE_FILE_BYTES)
+        found += parse_certificates(raw, subject=str(path))
+    return found
+
+
+def sign_for_oms(manifest: Manifest, key: Path, chain: list[Path] | None) -> tuple[bytes, str]:
+    """The OpenSSF Model Signing bundle of a manifest's files, and the id of the key.
+
+    Raises:
+        KeyFileError: The key is malformed, locked, or of a kind that the format does not have.
+        CertificateError: The chain is malformed, or is not that of the key.
+        ManifestError: The manifest does not say everything that is to be signed.
+        NotFound: There is no such file.
+    """
+    from r1prov.manifest.oms import describe_manifest, make_oms_bundle
+
+    certificates = load_certificates(chain)
+    private = load_private_key(key)
+    bundle = make_oms_bundle(describe_manifest(manifest), private, certificates)
+    return bundle, private.public.key_id
