@@ -253,8 +253,8 @@ class _Comparison:
         how = None
         if self._statement.hash_type != "sha256" or self._statement.shard_size:
             how = PieceHashing(self._statement.hash_type, self._statement.shard_size)
-        # A file of another size is not what was signed, and reading it says no more. Nor may it cost
-        # what was not signed: one of terabytes, all hole, would make a digest every few bytes.
+        # A file of another size is not what was signed, and reading it says no more. Nor may it
+        # cost what was not signed: of terabytes, all hole, there is a digest every few bytes.
         real = {
             self._real[path] for path in self._signed if path in self._real and self._fits(path)
         }
