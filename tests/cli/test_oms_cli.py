@@ -163,6 +163,11 @@ def test_the_bundle_inside_the_model(call: Call, model: Path) -> None:
     Path("model.sig").rename(model / "model.sig")
     bundle = ("manifest", "verify", "model/model.sig", "--public-key", "key.pub")
     assert call(*bundle, "--model", "model")[0] == 0
+    # Under a name that no path may have it is a file like any other, not a usage error.
+    (model / "model.sig").rename(model / "m\x01.sig")
+    status, out, _ = call("manifest", "verify", "model/m\x01.sig", *bundle[3:], "--model", "model")
+    assert status == 1
+    assert "R1P002 file-unlisted: m\\x01.sig" in out
 
 
 def test_an_unreadable_file_is_4(call: Call, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

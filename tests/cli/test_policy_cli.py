@@ -70,6 +70,14 @@ def test_what_init_comments_can_be_taken(call, model):
     assert f"let through by policy: …, until {day(90)}" in out
 
 
+def test_init_offers_no_name_that_would_be_a_pattern(call, model):
+    (model / "n*.md").write_text("x")
+    assert call("policy", "init", "minilm", "-o", "p.toml")[0] == 0
+    text = Path("p.toml").read_text()
+    assert "# n*.md: a name that no policy may carry; rename the file" in text
+    assert "files =" not in text
+
+
 def test_init_overwrites_nothing_and_stays_out_of_the_model(call, model):
     Path("r1prov.toml").write_text("mine")
     status, _, err = call("policy", "init", "minilm")
