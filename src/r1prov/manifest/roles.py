@@ -50,3 +50,13 @@ def role_of(path: str) -> Role:
     if suffix in _DOCUMENTS or _DOCUMENT_NAMES.fullmatch(name):
         return Role.DOCUMENT
     return Role.OTHER
+
+
+def found_by_name(path: str) -> bool:
+    """Whether a small file changes what a model answers as soon as it is there.
+
+    Loaders find a prompt template or a generation config by its name alone. Other configs in a
+    folder are read only where a file that is listed leads to them.
+    """
+    role = role_of(path)
+    return role is Role.TOKENIZER or (role is Role.CONFIG and "/" not in path)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from r1prov.manifest.roles import role_of
+from r1prov.manifest.roles import found_by_name
 from r1prov.manifest.schema import Role
 from r1prov.text import plural
 from r1prov.trust.store import SignatureState
@@ -287,21 +287,11 @@ def _allowing(one: Finding, allowances: tuple[Allowance, ...], today: date) -> A
         if allowance.kind is not kind or _expired(allowance.expires, today):
             continue
         vague_is_enough = one.part is Part.OTHER and (
-            kind is AllowKind.MISSING or not _loaders_look_for(one.subject)
+            kind is AllowKind.MISSING or not found_by_name(one.subject)
         )
         if (vague_is_enough or allowance.files.exact) and allowance.files.matches(one.subject):
             return allowance
     return None
-
-
-def _loaders_look_for(path: str) -> bool:
-    """Whether a small file is one that changes what a model answers as soon as it is there.
-
-    A prompt template or a generation config is found by its name alone. Other configs in a folder
-    are read only where one that is listed leads to them.
-    """
-    role = role_of(path)
-    return role is Role.TOKENIZER or (role is Role.CONFIG and "/" not in path)
 
 
 def _let_through(

@@ -97,8 +97,7 @@ def draft_policy(
     asked = Policy(level=Level.STRUCTURE)
     bundle = read_bundle(manifest) if manifest is not None else None
     if bundle is not None:
-        lines = _lines_of_bundle(store, authorities, bundle, asked, now)
-        return _checked([*_HEAD, *lines])
+        return _checked([*_HEAD, *_lines_of_bundle(store, authorities, bundle, asked, now)])
     report = verify(store, authorities, asked, manifest=manifest, now=now)
     if report.manifest is None:
         raise UsageError(
