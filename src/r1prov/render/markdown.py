@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from r1prov.render.facts import coverage_label, facts
+from r1prov.render.facts import coverage_label, facts, shown_coverage
 from r1prov.render.reasons import Reason, by_heading, reasons
 from r1prov.text import markdown_code
 from r1prov.verify.findings import Verdict
@@ -43,7 +43,7 @@ def render(report: Report) -> str:
     lines += ["", "### Coverage", "", "| | what | |", "| --- | --- | --- |"]
     lines += [
         f"| {coverage_label(one)} | {_code(one.item)} | {_code(one.detail)} |"
-        for one in report.coverage
+        for one in shown_coverage(report)
     ]
     lines += ["", f"r1prov {_code(report.version)}, {report.finished_at.isoformat('T', 'seconds')}"]
     return "\n".join(lines) + "\n"
