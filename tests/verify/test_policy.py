@@ -673,6 +673,15 @@ def test_a_named_policy_inside_the_model_is_refused(verify, minilm_copy, monkeyp
     # A link in the model to a policy elsewhere is as much the model's.
     inside.symlink_to(policy())
     assert verify(minilm_copy, "--policy", inside)[0] == 2
+    # So is one elsewhere that leads into it.
+    within = minilm_copy / "p.toml"
+    shutil.copy(policy(), within)
+    outside = minilm_copy.parent / "outside.toml"
+    outside.symlink_to(within)
+    assert verify(minilm_copy, "--policy", outside)[0] == 2
+    # Beside a single weight file, whoever names a policy means it.
+    weights = minilm_copy / "model.safetensors"
+    assert verify(weights, "--policy", within)[0] != 2
     monkeypatch.setenv("R1PROV_POLICY", str(inside))
     assert verify(minilm_copy)[0] == 2
 
