@@ -110,16 +110,18 @@ def command(
 def _oms(manifest: str, key: Path | None, chain: list[Path] | None, output: Path | None) -> int:
     """The signed list of a manifest's files."""
     from r1prov.cli.output import emit, say
-    from r1prov.cli.signing import sign_for_oms
+    from r1prov.cli.signing import load_certificates, load_private_key
     from r1prov.errors import UsageError
+    from r1prov.manifest.oms import describe_manifest, make_oms_bundle
     from r1prov.manifest.shelf import load_shelf, resolve_manifest
 
     if key is None:
         raise UsageError("--format oms signs: name the private key with --key")
-    raw, key_id = sign_for_oms(resolve_manifest(load_shelf(), manifest).manifest, key, chain)
-    if not emit(raw.decode(), output):
+    statement = describe_manifest(resolve_manifest(load_shelf(), manifest).manifest)
+    certificates, private = load_certificates(chain or ()), load_private_key(key)
+    if not emit(make_oms_bundle(statement, private, certificates).decode(), output):
         return 4
-    say(f"signed as {key_id}")
+    say(f"signed as {private.public.key_id}")
     return 0
 
 

@@ -68,8 +68,9 @@ def sign(
       r1prov manifest sign acme-r1-tuned.toml --key release.key --format oms -o model.sig
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import emit, write_new
-    from r1prov.cli.signing import load_private_key, sign_for_oms
+    from r1prov.cli.signing import load_certificates, load_private_key
     from r1prov.errors import UsageError
+    from r1prov.manifest.oms import describe_manifest, make_oms_bundle
     from r1prov.manifest.shelf import BUNDLE_SUFFIX, load_manifest
     from r1prov.trust.bundle import sign_message
 
@@ -77,15 +78,16 @@ def sign(
     if not oms and (output is not None or certificate_chain):
         raise UsageError("--output and --certificate-chain go with --format oms")
     shelved = load_manifest(manifest)
+    chain = load_certificates(certificate_chain or ())
+    private = load_private_key(key)
     if oms:
         target = output or manifest.with_suffix(".sig")
-        raw, key_id = sign_for_oms(shelved.manifest, key, certificate_chain)
+        raw = make_oms_bundle(describe_manifest(shelved.manifest), private, chain)
     else:
-        private = load_private_key(key)
         target = manifest.with_name(f"{manifest.name}.{private.public.key_id8}{BUNDLE_SUFFIX}")
-        raw, key_id = sign_message(private, shelved.raw).to_json(), private.public.key_id
+        raw = sign_message(private, shelved.raw).to_json()
     write_new(target, raw, replace=True)
-    emit(f"{target}: signed as {key_id}\n", None)
+    emit(f"{target}: signed as {private.public.key_id}\n", None)
 
 
 @app.command("verify", short_help="Check a manifest by itself, or a model signature with its model")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from r1prov.manifest.schema import Manifest
     from r1prov.trust.certificates import Certificate
     from r1prov.trust.keys import PrivateKey
 
@@ -29,11 +29,11 @@ def load_private_key(path: Path) -> PrivateKey:
     return parse_private_key(pem, passphrase, subject=str(path))
 
 
-def load_certificates(paths: list[Path] | None) -> list[Certificate]:
+def load_certificates(paths: Iterable[Path]) -> list[Certificate]:
     """The certificates of PEM files, in order.
 
     Raises:
-        CertificateError: One of them is malformed.
+        CertificateError: One is malformed.
         NotFound: There is no such file.
     """
     from r1prov.limits import MAX_CERTIFICATE_FILE_BYTES
@@ -41,24 +41,7 @@ def load_certificates(paths: list[Path] | None) -> list[Certificate]:
     from r1prov.trust.directories import read_file
 
     found: list[Certificate] = []
-    for path in paths or []:
+    for path in paths:
         raw = read_file(path, MAX_CERTIFICATE_FILE_BYTES)
         found += parse_certificates(raw, subject=str(path))
     return found
-
-
-def sign_for_oms(manifest: Manifest, key: Path, chain: list[Path] | None) -> tuple[bytes, str]:
-    """The OpenSSF Model Signing bundle of a manifest's files, and the id of the key.
-
-    Raises:
-        KeyFileError: The key is malformed, locked, or of a kind that the format does not have.
-        CertificateError: The chain is malformed, or is not that of the key.
-        ManifestError: The manifest does not say everything that is to be signed.
-        NotFound: There is no such file.
-    """
-    from r1prov.manifest.oms import describe_manifest, make_oms_bundle
-
-    certificates = load_certificates(chain)
-    private = load_private_key(key)
-    bundle = make_oms_bundle(describe_manifest(manifest), private, certificates)
-    return bundle, private.public.key_id
