@@ -92,6 +92,15 @@ def test_the_command_writes_each(name, tmp_path, monkeypatch, capsys):
     assert done.stderr == b""
 
 
+def test_the_tree_digest_is_that_of_a_pass(real):
+    """Of a model that is not as signed it would be the digest of another model."""
+    digest = real["pass"].manifest.tree_digest
+    assert real["fail"].manifest.tree_digest == digest
+    for name in ("text", "markdown", "html"):
+        assert digest in renderer(name)(real["pass"])
+        assert digest not in renderer(name)(real["fail"])
+
+
 def test_other_commands_have_text_and_json_only(capsys):
     assert [one.value for one in ResultFormat] == ["text", "json"]
     assert run(["identify", ".", "--format", "sarif"]) == 2
