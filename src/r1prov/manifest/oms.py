@@ -270,6 +270,7 @@ def describe_manifest(manifest: Manifest) -> OmsStatement:
         raise ManifestError(
             "does not list every file of the release, so a signature of it would refuse the model",
             subject=manifest.name,
+            hint="`r1prov manifest create` lists and hashes the model that you have",
         )
     digests = []
     for entry in manifest.files:

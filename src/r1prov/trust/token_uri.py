@@ -46,7 +46,8 @@ class TokenUri:
     """A URI as read.
 
     Attributes:
-        attributes: What token and key must be like, by attribute name, but for `id`.
+        attributes: What token and key must be like, by attribute name, but for `id`. An empty value
+            stands for an empty field, as in `serial=` of section 3.
         id: The key's `CKA_ID`, or None if any will do.
         module_path: The library that speaks to the token: an absolute path, or None.
         pin_source: The file that holds the PIN: an absolute path, or None.
@@ -94,8 +95,6 @@ def parse_token_uri(text: str) -> TokenUri:
     if "module-name" in how:
         raise _error("names its module without a path", "say module-path=/PATH/TO/MODULE.so")
     key_id = wanted.pop("id", None)
-    if key_id == b"":
-        raise _error("has an empty `id`", "leave it out if any will do")
     attributes = {name: _text(name, value) for name, value in wanted.items()}
     _check(attributes)
     module, pin = how.get("module-path"), how.get("pin-source")
@@ -149,12 +148,9 @@ def _encoded(value: bytes) -> str:
 
 def _text(name: str, value: bytes) -> str:
     try:
-        text = value.decode()
+        return value.decode()
     except UnicodeDecodeError:
         raise _error(f"has bytes in `{name}` that are not UTF-8") from None
-    if not text:
-        raise _error(f"has an empty `{name}`", "leave it out if any will do")
-    return text
 
 
 def _check(attributes: Mapping[str, str]) -> None:
