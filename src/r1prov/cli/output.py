@@ -61,7 +61,8 @@ def emit_bytes(data: bytes, output: Path | None) -> bool:
         _write_output(output, data)
         return True
     if sys.stdout is None or sys.stdout.isatty():
-        return emit_lines(data.decode("utf-8", "surrogateescape"), None)
+        text = data.decode("utf-8", "surrogateescape")
+        return emit(printable(text, limit=len(text)) + "\n", None)
     return _write_stdout(lambda: sys.stdout.buffer.write(data))
 
 

@@ -56,15 +56,17 @@ def public_key_of(session: Session, key: Object, name: str) -> PublicKey:
     """
     from pkcs11 import Attribute, KeyType
 
-    kind, key_id = attribute(key, Attribute.KEY_TYPE), attribute(key, Attribute.ID)
-    if kind not in (KeyType.EC, KeyType.RSA, KeyType.EC_EDWARDS):
-        raise _refused(name)
-    if kind == KeyType.RSA and attribute(key, Attribute.PUBLIC_EXPONENT):
+    is_rsa = attribute(key, Attribute.KEY_TYPE) == KeyType.RSA
+    if is_rsa and attribute(key, Attribute.PUBLIC_EXPONENT):
         return _from_object(key, name)
-    label = attribute(key, Attribute.LABEL)
-    # PKCS#11 v2.40 section 4.4: the id is what a pair has in common; without one, the label.
-    same = {Attribute.ID: key_id} if key_id else {Attribute.LABEL: label}
-    found = shown_public_key(session, same, name) if key_id or label else None
+    key_id, label = attribute(key, Attribute.ID), attribute(key, Attribute.LABEL)
+    # PKCS#11 v2.40 section 4.4: the id is what a pair has in common. But some tools give every pair
+    # the same, and some give none, so the label counts too.
+    by_id, by_label = {Attribute.ID: key_id}, {Attribute.LABEL: label}
+    searches = (by_id | by_label, by_id) if key_id else (by_label,)
+    found = None
+    for search in searches if key_id or label else ():
+        found = found or shown_public_key(session, search, name)
     if found is None:
         raise TokenError(
             f"{name}: the token shows no public key for this private one",
@@ -141,11 +143,15 @@ def _curves() -> dict[str, EllipticCurve]:
 
 
 def _point(value: bytes, size: int) -> bytes:
-    """A point out of its DER OCTET STRING; some tokens leave that away, which the length tells."""
+    """A point out of its DER OCTET STRING; some tokens leave that away, which the length tells.
+
+    Raises:
+        ValueError: It is neither. Whoever reads the point refuses one of another length.
+    """
     if len(value) == size:
         return value
     head = bytes([4, size]) if size < 128 else bytes([4, 0x81, size])
-    if not value.startswith(head) or len(value) != len(head) + size:
+    if not value.startswith(head):
         raise ValueError
     return value[len(head) :]
 
