@@ -199,7 +199,6 @@ def _ids(found: Sequence[Object]) -> str:
 
 def _sign(key: SignMixin, algorithm: str, data: bytes, pin: str | None) -> bytes:
     """What the token signs, as `cryptography` would give it."""
-    from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
     from pkcs11 import MGF, Mechanism
 
     if algorithm == ED25519:
@@ -212,9 +211,17 @@ def _sign(key: SignMixin, algorithm: str, data: bytes, pin: str | None) -> bytes
             key.sign(digest, mechanism=Mechanism.RSA_PKCS_PSS, mechanism_param=pss, pin=pin)
         )
     digest = hashlib.new(_HASHES[algorithm], data).digest()
-    # PKCS#11 v2.40 section 2.3.1: r and s, each as long as the order of the curve. If the token
-    # gives something else, it does not verify.
-    raw = bytes(key.sign(digest, mechanism=Mechanism.ECDSA, pin=pin))
+    return _ecdsa_der(bytes(key.sign(digest, mechanism=Mechanism.ECDSA, pin=pin)))
+
+
+def _ecdsa_der(raw: bytes) -> bytes:
+    """The signature as X.509 has it (RFC 3279 section 2.2.3).
+
+    A token gives r and s, each as long as the order of the curve (PKCS#11 v2.40 section 2.3.1). If
+    it gives something else, that does not verify.
+    """
+    from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
     half = len(raw) // 2
     return encode_dss_signature(int.from_bytes(raw[:half]), int.from_bytes(raw[half:]))
 
