@@ -303,29 +303,6 @@ def test_where_it_is_written(call: Call, minilm: Path) -> None:
     assert len(list(Path().glob("m.toml.*.sigstore.json"))) == 1
 
 
-def test_exported_is_signed_the_same(call: Call, minilm: Path) -> None:
-    export = ("manifest", "export", "m.toml", "--format", "oms")
-    status, out, err = call(*export, "--key", "key.pem", "-o", "model.sig")
-    assert (status, out, err) == (0, "", f"signed as {KEY.public.key_id}\n")
-    assert call(*CHECK[:-1], "minilm", "--public-key", "key.pub")[0] == 0
-    status, out, _ = call(*export, "--key", "key.pem")
-    assert status == 0
-    payload = json.loads(out)["dsseEnvelope"]["payload"]
-    assert payload == json.loads(Path("model.sig").read_text())["dsseEnvelope"]["payload"]
-    for options in ((), ("--key", "key.pem", "--model", "minilm")):
-        assert call(*export, *options)[0] == 2, options
-    bom = (
-        "manifest",
-        "export",
-        "m.toml",
-        "--format",
-        "cyclonedx",
-        "--certificate-chain",
-        "key.pub",
-    )
-    assert call(*bom)[0] == 2
-
-
 def test_what_cannot_be_signed(call: Call, minilm: Path) -> None:
     assert call(*SIGN, "-o", "model.sig")[0] == 2
     assert call(*SIGN, "--certificate-chain", "key.pub")[0] == 2

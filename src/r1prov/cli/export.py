@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from r1prov.cli.options import Jobs, Keys, Output, PolicyPath
+from r1prov.cli.signing import OptionalSigningKey
 
 
 class ExportFormat(StrEnum):
@@ -30,8 +31,7 @@ def command(
         ExportFormat,
         typer.Option(
             "--format",
-            help="CycloneDX 1.6 ML-BOM as JSON or XML; or the bundle of OpenSSF Model Signing, "
-            "signed with --key.",
+            help="CycloneDX 1.6 ML-BOM as JSON or XML; oms: statement of OpenSSF Model Signing.",
         ),
     ],
     model: Annotated[
@@ -41,10 +41,7 @@ def command(
     keys: Keys = None,
     policy: PolicyPath = None,
     jobs: Jobs = None,
-    key: Annotated[
-        Path | None,
-        typer.Option("--key", help="Private key file, with --format oms.", envvar="R1PROV_KEY"),
-    ] = None,
+    key: OptionalSigningKey = None,
     certificate_chain: Annotated[
         list[Path] | None,
         typer.Option(
@@ -59,7 +56,8 @@ def command(
     With --model the model is verified first and its verdict stated; the exit status is then that
     of the verdict. SOURCE_DATE_EPOCH sets the document's time, so that it can be reproduced.
 
-    With --format oms it is what `r1prov manifest sign --format oms` writes.
+    With --format oms the list of its files is written as OpenSSF Model Signing states it: the very
+    bytes to sign, or with --key the signed bundle that model_signing verifies.
 
     \b
     Examples:
@@ -67,24 +65,25 @@ def command(
       r1prov manifest export my-model.toml --format cyclonedx --model ./my-model
       r1prov manifest export my-model.toml --format oms --key release.key -o model.sig
     """  # noqa: D301 - \b is how the help keeps lines as they are
+    from r1prov.errors import UsageError
+
+    if format is ExportFormat.OMS:
+        if model is not None or keys is not None or policy is not None or jobs is not None:
+            raise UsageError(
+                "--model, --keys, --policy and --jobs go with the formats that state a verdict",
+                hint="`r1prov manifest verify model.sig --model MODEL` holds a model against it",
+            )
+        return _statement(manifest, key, certificate_chain, output)
+    if key is not None or certificate_chain:
+        raise UsageError("--key and --certificate-chain go with --format oms")
     from r1prov.attest.bom import cyclonedx_json, cyclonedx_xml, with_library
     from r1prov.attest.create import manifest_of
     from r1prov.cli.output import emit, say
     from r1prov.cli.progress import hashing_progress
-    from r1prov.errors import UsageError
     from r1prov.manifest.shelf import load_shelf, resolve_manifest
     from r1prov.text import printable
     from r1prov.verify.local import verify_path
 
-    if format is ExportFormat.OMS:
-        if model is not None:
-            raise UsageError(
-                "--model does not go with --format oms: nothing is verified",
-                hint="`r1prov verify MODEL --manifest MANIFEST`, then export",
-            )
-        return _oms(manifest, key, certificate_chain, output)
-    if certificate_chain:
-        raise UsageError("--certificate-chain goes with --format oms")
     with_library()  # before hashing
     timestamp = _timestamp()
     report = None
@@ -107,22 +106,27 @@ def command(
     return report.exit_status if report else 0
 
 
-def _oms(manifest: str, key: Path | None, chain: list[Path] | None, output: Path | None) -> int:
-    """The signed list of a manifest's files."""
-    from r1prov.cli.output import emit, say
+def _statement(
+    manifest: str, key: str | None, certificate_chain: list[Path] | None, output: Path | None
+) -> int:
+    """The files of a manifest as a statement of OpenSSF Model Signing, signed if there is a key."""
+    from r1prov.cli.output import emit_bytes
     from r1prov.cli.signing import load_certificates, load_private_key
     from r1prov.errors import UsageError
     from r1prov.manifest.oms import describe_manifest, make_oms_bundle
+    from r1prov.manifest.oms_statement import statement_json
     from r1prov.manifest.shelf import load_shelf, resolve_manifest
 
-    if key is None:
-        raise UsageError("--format oms signs: name the private key with --key")
+    if certificate_chain and key is None:
+        raise UsageError("--certificate-chain goes with --key")
     statement = describe_manifest(resolve_manifest(load_shelf(), manifest).manifest)
-    certificates, private = load_certificates(chain or ()), load_private_key(key)
-    if not emit(make_oms_bundle(statement, private, certificates).decode(), output):
-        return 4
-    say(f"signed as {private.public.key_id}")
-    return 0
+    chain = load_certificates(certificate_chain or ())
+    raw = (
+        statement_json(statement)
+        if key is None
+        else make_oms_bundle(statement, load_private_key(key), chain)
+    )
+    return 0 if emit_bytes(raw, output) else 4
 
 
 def _timestamp() -> datetime:

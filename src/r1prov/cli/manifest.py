@@ -10,6 +10,7 @@ import typer
 
 from r1prov.cli import create
 from r1prov.cli.options import Keys
+from r1prov.cli.signing import SigningKey
 
 if TYPE_CHECKING:
     from r1prov.verify.oms_bundle import BundleCheck, BundleFile, Trusted
@@ -36,7 +37,7 @@ app.command("create", short_help="State every file of a model in a manifest")(cr
 @app.command("sign", short_help="Sign a manifest file")
 def sign(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest file to sign.")],
-    key: Annotated[Path, typer.Option("--key", help="Private key file.", envvar="R1PROV_KEY")],
+    key: SigningKey,
     format: Annotated[  # noqa: A002 - the option is called --format
         SignatureFormat,
         typer.Option(
@@ -66,6 +67,7 @@ def sign(
     Examples:
       r1prov manifest sign acme-r1-tuned.toml --key release.key
       r1prov manifest sign acme-r1-tuned.toml --key release.key --format oms -o model.sig
+      r1prov manifest sign acme-r1-tuned.toml --key 'pkcs11:token=release;object=manifests'
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import emit, write_new
     from r1prov.cli.signing import load_certificates, load_private_key
