@@ -26,9 +26,8 @@ from r1prov.trust.store import (
     TrustStore,
     decide,
     merge,
-    parse_trust_store,
-    trust_store_toml,
 )
+from r1prov.trust.trust_file import parse_trust_store, trust_store_toml
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

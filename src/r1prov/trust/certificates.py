@@ -9,6 +9,7 @@ because its own path builder is one for web servers.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import warnings
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from r1prov.errors import CertificateError, KeyFileError
 from r1prov.limits import (
     MAX_CERTIFICATE_FILE_BYTES,
+    MAX_CHAIN_CERTIFICATES,
     MAX_CHAIN_DEPTH,
     MAX_CHAIN_SIGNATURE_CHECKS,
     MAX_ROOT_CERTIFICATES,
@@ -32,8 +34,11 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 CODE_SIGNING: Final = "1.3.6.1.5.5.7.3.3"
+TIME_STAMPING: Final = "1.3.6.1.5.5.7.3.8"
+_EXT_KEY_USAGE: Final = "2.5.29.37"
 _ANY_PURPOSE: Final = "2.5.29.37.0"
 
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _BLOCK = re.compile(
     rb"-----BEGIN CERTIFICATE-----\r?\n(?:[A-Za-z0-9+/=]{1,76}\r?\n)+-----END CERTIFICATE-----"
 )
@@ -47,7 +52,7 @@ _UNDERSTOOD: Final = frozenset(
         "2.5.29.19",  # basicConstraints
         "2.5.29.32",  # certificatePolicies
         "2.5.29.35",  # authorityKeyIdentifier
-        "2.5.29.37",  # extKeyUsage
+        _EXT_KEY_USAGE,
     }
 )
 _NAME_CONSTRAINTS: Final = "2.5.29.30"
@@ -62,6 +67,7 @@ class Certificate:
         der: The certificate.
         subject: Name of the holder (RFC 4514).
         issuer: Name of the issuer.
+        serial: Serial number, unique for its issuer.
         identities: Subject alternative names: e-mail addresses, URIs and DNS names.
         key: The holder's public key.
         not_before: First moment of validity.
@@ -70,12 +76,14 @@ class Certificate:
         max_issuers: How many further issuers may stand below it; None for any number.
         signs: Whether its key may sign data (keyUsage digitalSignature, or no keyUsage).
         purposes: Extended key usages; None where it has none, which means any.
+        purposes_critical: Whether whoever does not understand the extended key usages must refuse.
         fault: Why it can be part of no chain, or None.
     """
 
     der: bytes
     subject: str
     issuer: str
+    serial: int
     identities: tuple[str, ...]
     key: PublicKey
     not_before: datetime
@@ -84,6 +92,7 @@ class Certificate:
     max_issuers: int | None
     signs: bool
     purposes: frozenset[str] | None
+    purposes_critical: bool
     fault: str | None
     _parsed: Any
 
@@ -91,6 +100,17 @@ class Certificate:
     def fingerprint(self) -> str:
         """SHA-256 of the certificate in hex."""
         return hashlib.sha256(self.der).hexdigest()
+
+    def pem(self) -> bytes:
+        """The certificate as one PEM block."""
+        text = base64.b64encode(self.der).decode()
+        lines = [text[i : i + 64] for i in range(0, len(text), 64)]
+        return "\n".join([_BEGIN, *lines, _END, ""]).encode()
+
+    def to_cryptography(self) -> x509.Certificate:
+        """The certificate as the library has it."""
+        parsed: x509.Certificate = self._parsed
+        return parsed
 
     @property
     def self_signed(self) -> bool:
@@ -147,8 +167,6 @@ def parse_certificates(pem: bytes, *, subject: str) -> tuple[Certificate, ...]:
     Raises:
         CertificateError: None in it, too many, one malformed, or a private key beside them.
     """
-    import base64
-
     if len(pem) > MAX_CERTIFICATE_FILE_BYTES:
         raise CertificateError(f"{subject} is too large for certificates", subject=subject)
     if b"PRIVATE KEY-----" in pem:
@@ -236,6 +254,7 @@ def _certificate(der: bytes, parsed: x509.Certificate, key: PublicKey) -> Certif
         der=der,
         subject=parsed.subject.rfc4514_string(),
         issuer=parsed.issuer.rfc4514_string(),
+        serial=parsed.serial_number,
         identities=tuple(identities),
         key=key,
         not_before=parsed.not_valid_before_utc,
@@ -245,6 +264,7 @@ def _certificate(der: bytes, parsed: x509.Certificate, key: PublicKey) -> Certif
         max_issuers=basic.path_length if basic and basic.ca else None,
         signs=usage is None or usage.digital_signature,
         purposes=None if purposes is None else frozenset(one.dotted_string for one in purposes),
+        purposes_critical=_EXT_KEY_USAGE in extensions and extensions[_EXT_KEY_USAGE].critical,
         fault=_fault(parsed, extensions),
         _parsed=parsed,
     )
@@ -318,6 +338,33 @@ def verify_chain(
     )
 
 
+def signer_chain(key: PublicKey, certificates: Sequence[Certificate]) -> tuple[Certificate, ...]:
+    """What a bundle carries of a chain: the certificate of the key, then its issuers.
+
+    A root is left out: whoever verifies must have it from elsewhere, and sigstore_bundle.proto
+    says that signers MUST NOT include one. A signer that is its own root stays.
+
+    Raises:
+        CertificateError: The first certificate is not that of the key, or there are too many.
+    """
+    if not certificates or certificates[0].key != key:
+        raise CertificateError(
+            "the first certificate is not that of the signing key",
+            subject=certificates[0].subject if certificates else None,
+            hint="its public key must be the one of the private key",
+        )
+    if len(certificates) > MAX_CHAIN_CERTIFICATES:
+        raise CertificateError(f"has more than {MAX_CHAIN_CERTIFICATES} certificates")
+    return (certificates[0], *(one for one in certificates[1:] if not one.self_signed))
+
+
+def signer_fault(
+    leaf: Certificate, *, at: datetime, purpose: str = CODE_SIGNING
+) -> ChainFault | None:
+    """Why a certificate cannot be that of a signer, whoever issued it; None if it can."""
+    return _Search([], [], at, purpose).leaf_fault(leaf)
+
+
 class _Search:
     """One search for a path. Every fault on the way is kept, the nearest to the leaf first."""
 
@@ -370,11 +417,12 @@ class _Search:
         if one.fault is not None:
             return _usage(one, one.fault, "a certificate that can be checked in full", one.fault)
         if self._at < one.not_before or self._at > one.not_after:
-            state = "is not valid yet" if self._at < one.not_before else "has expired"
+            early = self._at < one.not_before
             return ChainFault(
-                "certificate-expired",
+                "certificate-not-yet-valid" if early else "certificate-expired",
                 one.subject,
-                f"the certificate of {quoted(one.subject)} {state}",
+                f"the certificate of {quoted(one.subject)} "
+                + ("is not valid yet" if early else "has expired"),
                 expected=f"valid at {self._at:%Y-%m-%d %H:%MZ}",
                 found=f"valid from {one.not_before:%Y-%m-%d %H:%MZ} to "
                 f"{one.not_after:%Y-%m-%d %H:%MZ}",
