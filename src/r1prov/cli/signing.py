@@ -55,7 +55,7 @@ def check_signer(leaf: Certificate, now: datetime) -> None:
         CertificateError: The certificate is not that of a signer, or not valid now.
     """
     from r1prov.errors import CertificateError
-    from r1prov.trust.certificates import signer_fault
+    from r1prov.trust.chains import signer_fault
 
     fault = signer_fault(leaf, at=now)
     if fault is not None:

@@ -35,7 +35,7 @@ from r1prov.manifest.oms_statement import (
 from r1prov.stores.base import EntryKind
 from r1prov.text import plural, quoted
 from r1prov.trust.bundle import KeylessMaterial, parse_dsse_bundle, write_dsse_bundle
-from r1prov.trust.certificates import signer_chain
+from r1prov.trust.chains import signer_chain
 from r1prov.trust.dsse import IN_TOTO_TYPE, sign_envelope
 from r1prov.trust.keys import ECDSA
 from r1prov.trust.states import earliest

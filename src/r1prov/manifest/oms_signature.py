@@ -11,7 +11,8 @@ from r1prov.errors import CertificateError, KeyFileError
 from r1prov.manifest.oms_statement import WITHDRAWN_PREDICATE
 from r1prov.text import quoted
 from r1prov.trust.bundle import ChainMaterial, KeyMaterial
-from r1prov.trust.certificates import parse_certificate, verify_chain
+from r1prov.trust.certificates import parse_certificate
+from r1prov.trust.chains import verify_chain
 from r1prov.trust.keyless import verify_keyless
 from r1prov.trust.keys import ECDSA, PublicKey, parse_public_key, parse_public_key_der
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from r1prov.text import quoted
-from r1prov.trust.certificates import verify_chain
+from r1prov.trust.chains import verify_chain
 from r1prov.trust.scope import matches
 from r1prov.trust.states import SignatureState
 

@@ -23,7 +23,7 @@ from r1prov.limits import (
     MAX_SIGNATURES,
 )
 from r1prov.text import quoted
-from r1prov.trust.certificates import signer_chain
+from r1prov.trust.chains import signer_chain
 from r1prov.trust.dsse import DsseEnvelope, parse_envelope
 from r1prov.trust.keys import decode_base64
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 from r1prov.errors import CertificateError, TimestampError, UsageError
 from r1prov.limits import MAX_CHAIN_CERTIFICATES, MAX_TIMESTAMP_BYTES
 from r1prov.text import quoted
-from r1prov.trust.certificates import TIME_STAMPING, parse_certificate, verify_chain
+from r1prov.trust.certificates import parse_certificate
+from r1prov.trust.chains import TIME_STAMPING, verify_chain
 from r1prov.trust.states import TimestampCheck, TimestampState
 
 if TYPE_CHECKING:

@@ -131,7 +131,7 @@ def _signer_demands(
 
 def _signer(one: SignatureCheck) -> str:
     if one.authority is None:
-        return f"key {one.key_id[:8]}"
+        return one.key_id[:8]
     return f"{', '.join(one.identities)} of authority {one.authority[:8]}"
 
 
