@@ -286,6 +286,8 @@ def test_a_timestamp_outlives_the_certificate(
     after = only(ask(store, stamped(plain, tsa)))
     assert after.state is SignatureState.CERTIFICATE_EXPIRED
     assert "is timestamped" in after.detail
+    young = store_of(vouching(root, valid_from=NOW - DAY), **clocks)
+    assert only(ask(young, during)).state is SignatureState.GOOD
     before = only(ask(store, stamped(plain, tsa, NOW - 35 * DAY)))
     assert before.state is SignatureState.CERTIFICATE_NOT_YET_VALID
     # The earliest counts, and one that proves nothing takes nothing away.
@@ -323,7 +325,10 @@ def test_a_timestamp_outlives_a_key(make_key: Any, tsa: Tsa, clocks: Any) -> Non
     assert state(listed, plain) == "EXPIRED"
     assert state(listed, during) == "GOOD"
     assert state(listed, after) == "EXPIRED"
-    assert state(listed, stamped(plain, tsa, NOW - 31 * DAY)) == "NOT_YET_VALID"
+    # Who is trusted only since a later day may have signed before.
+    assert state(listed, stamped(plain, tsa, NOW - 31 * DAY)) == "GOOD"
+    future = replace(listed, valid_from=NOW + DAY, valid_until=NOW + 2 * DAY)
+    assert state(future, during) == state(future, plain) == "NOT_YET_VALID"
     # The accuracy of the authority counts: a second before the end is not before the end.
     edge = replace(listed, valid_until=(NOW - 20 * DAY).replace(microsecond=0))
     assert state(edge, stamped(plain, tsa, edge.valid_until - timedelta(seconds=1))) == "EXPIRED"

@@ -82,8 +82,8 @@ class TrustedAuthority:
         issuers: Further certificates that help to find a path to it; not trusted by themselves.
         file: Their file, beside the trust file.
         owner: Whose authority it is.
-        valid_from: First moment at which signatures count.
-        valid_until: First moment after it.
+        valid_from: First moment of a check at which it counts.
+        valid_until: First moment of a signature, or else of a check, at which it no longer does.
         models: Patterns (`*`, `?`) of model names that may be signed.
         identities: E-mail addresses, URIs and DNS names, exactly, of signers that count.
         subjects: Names of holders (RFC 4514), exactly, that count too.
@@ -235,7 +235,7 @@ def _ask(
                     f"the certificate of {quoted(certificate.subject)} was revoked on "
                     f"{gone.revoked_at:%Y-%m-%d}: {gone.reason}",
                 )
-    if at < authority.valid_from:
+    if now < authority.valid_from:
         since = f"{authority.valid_from:%Y-%m-%d %H:%MZ}"
         return refused(SignatureState.NOT_YET_VALID, f"the {whose} is valid from {since}")
     if at >= authority.valid_until:

@@ -90,6 +90,17 @@ class SignatureCheck:
         """The earliest moment before which the signature is proven to have been made."""
         return earliest(self.timestamps)
 
+    def line(self, *, whole_id: bool = False) -> str:
+        """Who signed, and what became of it, in a line (may hold untrusted text)."""
+        key = self.key_id if whole_id else self.key_id[:8]
+        who = self.owner or "unknown signer"
+        if self.identities:
+            who += f" for {', '.join(self.identities)}"
+        state = self.state.name.lower().replace("_", " ")
+        proven = self.proven_time
+        when = f", timestamped {proven:%Y-%m-%d %H:%MZ}" if proven is not None else ""
+        return f"{who}, key {key or 'unnamed'}: {state}{when}"
+
 
 def earliest(timestamps: Iterable[TimestampCheck]) -> datetime | None:
     """The earliest time that good timestamps prove; None if there is no good one."""

@@ -58,8 +58,8 @@ class TrustedKey:
         key: The public key.
         file: Its file, beside the trust file.
         owner: Whose it is.
-        valid_from: First moment of validity.
-        valid_until: First moment after it.
+        valid_from: First moment of a check at which it counts.
+        valid_until: First moment of a signature, or else of a check, at which it no longer does.
         revoked_at: When it was revoked; None if it is not.
         revoked_reason: Why.
         invalid_from: Since when a revoked key is not to be believed; None for ever.
@@ -252,14 +252,15 @@ def standing(
     Args:
         key: The key.
         model: The model.
-        now: When its validity is judged where no time is proven.
+        now: When its validity is judged; its end only where no time is proven.
         proven: When the signature is proven to have been made; None if nothing proves a time.
     """
     who, at = f"key {key.key.key_id8} of {key.owner}", proven or now
     if key.revoked_at is not None and still_revoked(key.invalid_from, proven):
         day = f"{key.revoked_at:%Y-%m-%d}"
         return SignatureState.REVOKED, f"{who} was revoked on {day}: {key.revoked_reason}"
-    if at < key.valid_from:
+    # By now: who is trusted from today on may have signed before, and a proof of it takes nothing.
+    if now < key.valid_from:
         return SignatureState.NOT_YET_VALID, f"{who} is valid from {key.valid_from:%Y-%m-%d %H:%MZ}"
     if at >= key.valid_until:
         until = f"{key.valid_until:%Y-%m-%d %H:%MZ}"

@@ -129,11 +129,7 @@ class Attribution:
 
     def signers(self) -> tuple[str, ...]:
         """One line a signature, as reports have it."""
-        return tuple(
-            f"{one.owner or 'unknown signer'}, key {one.key_id[:8] or 'unnamed'}: "
-            + one.state.name.lower().replace("_", " ")
-            for one in self.decision.checks
-        )
+        return tuple(one.line() for one in self.decision.checks)
 
 
 def attribute(file: BundleFile, trust: TrustStore, now: datetime) -> Attribution:
