@@ -216,6 +216,24 @@ def test_the_future_is_not_proven(tsa: Tsa) -> None:
             refused(checked, TimestampState.INVALID, "in the future")
 
 
+@pytest.mark.parametrize(
+    ("seconds", "moved"), [(b"\x02\x01\x00", 0), (b"\x02\x01\x3c", 60), (b"\x02\x01\xff", None)]
+)
+def test_the_accuracy_counts(tsa: Tsa, seconds: bytes, moved: int | None) -> None:
+    """A negative one would have a timestamp prove a time before it was made."""
+    statement = tsa.statement(SIGNATURE)
+    assert statement.count(b"\x02\x01\x01\x80\x02\x01\xf4") == 1
+    changed = statement.replace(b"\x02\x01\x01\x80\x02\x01\xf4", seconds + b"\x80\x02\x01\xf4")
+    hour = (NOW + timedelta(hours=1)).replace(microsecond=0)
+    stamp = tsa.forge(at(changed, hour.strftime("%Y%m%d%H%M%SZ")))
+    checked = check(stamp, trusted(tsa.root))
+    if moved is None:
+        assert checked.state is TimestampState.INVALID
+        return
+    accuracy = timedelta(seconds=moved, milliseconds=500, microseconds=100)
+    assert checked.time == hour + accuracy
+
+
 def test_what_the_trust_store_says_of_an_authority(tsa: Tsa) -> None:
     stamp = tsa.stamp(SIGNATURE)
     revoked = trusted(tsa.root, revoked_at=NOW + 300 * DAY, revoked_reason="key lost")

@@ -124,9 +124,7 @@ def _read(timestamp: bytes) -> _Token:
         ) from None
     hint = None
     try:
-        response = decode_timestamp_response(timestamp)
-        token = _token(response)
-        exact = response.as_bytes() == timestamp
+        return _token(decode_timestamp_response(timestamp))
     except _RefusedError:
         raise
     # It parses ASN.1 of strangers: whatever it raises, this is no timestamp.
@@ -137,9 +135,6 @@ def _read(timestamp: bytes) -> _Token:
                 "leave the issuers out, and give them with the authority in the trust store"
             )
         raise _RefusedError("it is not a timestamp of RFC 3161 in DER", hint=hint) from None
-    if not exact:
-        raise _RefusedError("it is not a timestamp of RFC 3161 in DER")
-    return token
 
 
 def _token(response: Any) -> _Token:  # noqa: ANN401 - a class of the library
