@@ -227,6 +227,13 @@ def test_what_is_shown(call: Call, pki: dict[str, Any], tsa: Tsa) -> None:
     assert "m as signer@example.org" in out
     assert "certificate 0abc" in out
     assert tsa.root.certificate.fingerprint in out
+    # Two entries of one root share its file: neither loses an issuer.
+    Path("both.pem").write_bytes(Path("middle.pem").read_bytes() + Path("root.pem").read_bytes())
+    add = ("--certificate", "--owner", "ACME", "--model", "x", "--identity", "a", "--keys", "two")
+    for path in ("both.pem", "root.pem"):
+        assert call("key", "add", path, *add)[0] == 0
+    assert "CN=ACME issuing" in call("key", "show", f"two/{root.fingerprint[:8]}.pem")[1]
+    assert call("key", "show", "--keys", "two")[1].count(root.fingerprint) == 2
     status, out, _ = call("key", "show", "leaf.pem")
     assert status == 0
     for words in ("CN=signer", "signer@example.org", "1.3.6.1.5.5.7.3.3"):

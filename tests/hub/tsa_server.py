@@ -117,14 +117,20 @@ class Tsa:
         return self._openssl("cms", "-verify", "-noverify", "-inform", "DER", given=token)
 
     def forge(
-        self, statement: bytes, signer: Any = None, *, more: Sequence[Any] = (), md: str = "sha256"
+        self,
+        statement: bytes,
+        signer: Any = None,
+        *,
+        second: Any = None,
+        more: Sequence[Any] = (),
+        md: str = "sha256",
     ) -> bytes:
         """An answer that states this, signed (CMS) with any certificate."""
         signed = self._write("forger", signer or self.signer)
-        extra: list[str] = []
+        extra = [] if second is None else self._write("second", second)
         if more:
             (self.folder / "more.pem").write_bytes(b"".join(one.pem for one in more))
-            extra = ["-certfile", str(self.folder / "more.pem")]
+            extra += ["-certfile", str(self.folder / "more.pem")]
         token = self._openssl(
             *("cms", "-sign", "-binary", "-nodetach", "-cades", "-md", md, "-outform", "DER"),
             *("-econtent_type", "1.2.840.113549.1.9.16.1.4", *signed, *extra),

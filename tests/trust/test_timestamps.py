@@ -176,6 +176,12 @@ def test_a_certificate_that_is_only_shown(tsa: Tsa, authority: Any) -> None:
     refused(check(stamp, trusted(tsa.root)), TimestampState.INVALID, "several certificates")
 
 
+def test_one_signature_a_timestamp(tsa: Tsa, authority: Any) -> None:
+    second = authority.issue("clock 2", tsa.root, **stamping())
+    stamp = tsa.forge(tsa.statement(SIGNATURE), second=second)
+    refused(check(stamp, trusted(tsa.root)), TimestampState.INVALID, "2 signatures")
+
+
 def test_the_certificate_is_judged_when_it_stamped(
     tsa: Tsa, authority: Any, make_tsa: Callable[..., Tsa]
 ) -> None:
@@ -301,6 +307,8 @@ def test_requests_and_their_answers(tsa: Tsa) -> None:
     first, second = make_request(SIGNATURE), make_request(SIGNATURE)
     assert first.nonce != second.nonce
     assert first.raw != second.raw
+    sha512 = bytes.fromhex("0609608648016503040203")
+    assert sha512 in first.raw
     answer = tsa.reply(first.raw)
     assert read_answer(first, answer, subject="here") == answer
     assert check(answer, trusted(tsa.root)).state is TimestampState.GOOD
@@ -310,6 +318,11 @@ def test_requests_and_their_answers(tsa: Tsa) -> None:
         read_answer(make_request(b"x"), answer, subject="here")
     with pytest.raises(TimestampError, match="not a timestamp"):
         read_answer(first, b"", subject="here")
+    # The same query but for `certReq`, its last three bytes.
+    bare = bytearray(first.raw[:-3])
+    bare[1] -= 3
+    with pytest.raises(TimestampError, match="no certificate"):
+        read_answer(first, tsa.reply(bytes(bare)), subject="here")
     without = tsa.query(SIGNATURE, "sha512", certificate=False)
     with pytest.raises(TimestampError, match="nonce"):
         read_answer(first, tsa.reply(without), subject="here")

@@ -86,9 +86,11 @@ def add_authority(
     root, issuers = read_root(path)
     store = own_store(directory)
     first, last = _from_now(days)
+    # Entries of one root share a file.
+    known = [issuer for one in store.authorities if one.root == root for issuer in one.issuers]
     added = TrustedAuthority(
         root=root,
-        issuers=issuers,
+        issuers=tuple(dict.fromkeys((*known, *issuers))),
         file=f"{root.fingerprint[:8]}.pem",
         owner=owner,
         valid_from=first,

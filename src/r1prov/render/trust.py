@@ -19,7 +19,7 @@ def render_trust_store(store: TrustStore, now: datetime) -> str:
     """Every key and authority, what each may sign, and whether it counts now."""
     rows: list[tuple[str, ...]] = [("key id", "owner", "valid until", "may sign", "state")]
     rows += [_row(key, key.key.key_id, " ".join(key.models), now) for key in store.keys]
-    parts = [table(rows)]
+    parts = [table(rows)] if store.keys or not store.authorities else []
     if store.authorities:
         rows = [("authority", "owner", "valid until", "may sign, as whom", "state")]
         for one in store.authorities:
