@@ -96,6 +96,7 @@ class Authority:
         algorithm: str = "ecdsa-p256",
         key: PrivateKey | None = None,
         digest: Any = None,
+        serial: int | None = None,
     ) -> Issued:
         key = key or generate_private_key(algorithm)
         now = datetime.now(UTC)
@@ -105,7 +106,7 @@ class Authority:
             .subject_name(subject)
             .issuer_name(issuer.x509.subject if issuer else subject)
             .public_key(key._key.public_key())
-            .serial_number(x509.random_serial_number())
+            .serial_number(serial or x509.random_serial_number())
             .not_valid_before(now + timedelta(days=days[0]))
             .not_valid_after(now + timedelta(days=days[1]))
         )

@@ -18,6 +18,7 @@ R1ProvError                 exit
 │   ├─ BundleError            4
 │   ├─ CacheError             4   a digest cache that others could write to
 │   ├─ CertificateError       4
+│   ├─ TimestampError         4   no timestamp could be had of an authority
 │   └─ CommitProofError       4   (OpenPgpError below it)
 ├─ StoreError                 4   a store or one of its blobs could not be read
 │   ├─ NotFound  Unreadable  CommitUnavailable
@@ -151,6 +152,10 @@ class CacheError(InputError):
 
 class CertificateError(InputError):
     """A certificate is malformed or of a kind that is not taken."""
+
+
+class TimestampError(InputError):
+    """A timestamp authority could not be asked, or what it answered is no timestamp."""
 
 
 class CommitProofError(InputError):

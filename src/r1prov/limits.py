@@ -93,6 +93,10 @@ MAX_ROOT_CERTIFICATES: Final = 1000
 MAX_CHAIN_CERTIFICATES: Final = 16
 MAX_CHAIN_DEPTH: Final = 8
 MAX_CHAIN_SIGNATURE_CHECKS: Final = 64
+# An RFC 3161 answer has 1 to 7 kB: a signature, and the authority's certificate with its issuers.
+MAX_TIMESTAMP_BYTES: Final = 64 * 1024
+# Seconds for one of them, all told: an authority signs a digest and is asked by a person waiting.
+MAX_TIMESTAMP_SECONDS: Final = 30.0
 MAX_CHECKSUM_FILE_BYTES: Final = 64 * 1024 * 1024
 # JSON of ours nests a handful of levels; deeper is an attack on the parser.
 MAX_JSON_DEPTH: Final = 64

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tsa_server import Tsa, stamping
 
 from r1prov.attest.create import sign_statement
 from r1prov.attest.names import Kind
@@ -21,7 +22,8 @@ from r1prov.errors import BundleError, LimitExceeded, R1ProvError, Unreadable, U
 from r1prov.manifest.shelf import load_manifest
 from r1prov.stores.base import Entry, EntryKind
 from r1prov.stores.local import LocalBlob, LocalStore
-from r1prov.trust.bundle import write_dsse_bundle
+from r1prov.trust.authorities import TimestampAuthority
+from r1prov.trust.bundle import signature_of, with_timestamp, write_dsse_bundle
 from r1prov.trust.dsse import sign_envelope
 from r1prov.trust.store import Threshold
 from r1prov.verify.policy import Scope
@@ -106,7 +108,7 @@ def test_one_attestation_is_not_two_signers(case: Case) -> None:
                 "publicKey": {"hint": ""},
                 "timestampVerificationData": {"rfc3161Timestamps": [{"signedTimestamp": "AAAA"}]},
             },
-            "not checked here",
+            None,
         ),
         ({"publicKey": {"hint": ""}, "timestampVerificationData": {}}, None),
     ],
@@ -121,6 +123,35 @@ def test_only_a_key_of_the_trust_store_vouches(
         return
     with pytest.raises(BundleError, match=message):
         case.check(bundle)
+
+
+def test_a_timestamp_outlives_the_key(
+    case: Case, authority: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = authority.root("time root")
+    tsa = Tsa(tmp_path_factory.mktemp("tsa"), root, authority.issue("clock", root, **stamping()))
+    clock = TimestampAuthority(
+        root=root.certificate,
+        file="tsa.pem",
+        owner="time",
+        valid_from=case.now - timedelta(days=1),
+        valid_until=case.now + timedelta(days=365),
+    )
+    trust = case.trusted(valid_until=case.now + timedelta(hours=1))
+    clocked = replace(trust, timestamp_authorities=(clock,))
+    later = case.now + timedelta(days=300)
+    plain = case.attest()
+    stamp = tsa.stamp(signature_of(plain, subject="b"))
+    stamped = with_timestamp(plain, stamp, subject="b")
+    assert case.check(stamped, trust=clocked, now=later).state is State.GOOD
+    assert case.check(plain, trust=clocked, now=later).state is State.EXPIRED
+    refused = case.check(stamped, trust=trust, now=later)
+    assert refused.state is State.EXPIRED
+    assert "names no authority" in refused.detail
+    other = with_timestamp(case.attest(), stamp, subject="b")
+    refused = case.check(other, trust=clocked, now=later)
+    assert refused.state is State.EXPIRED
+    assert "over other bytes" in refused.detail
 
 
 def test_what_would_not_be_read_is_not_written() -> None:

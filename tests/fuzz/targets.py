@@ -32,7 +32,7 @@ from r1prov.trust.bundle import parse_bundle, parse_dsse_bundle
 from r1prov.trust.certificates import parse_certificates
 from r1prov.trust.keys import parse_public_key
 from r1prov.trust.openpgp import parse_openpgp_key
-from r1prov.trust.store import parse_trust_store
+from r1prov.trust.trust_file import parse_trust_store
 from r1prov.verify.policy_file import parse_policy
 
 ROOT = Path(__file__).parents[2]

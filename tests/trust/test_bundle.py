@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,8 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1prov.errors import BundleError
-from r1prov.limits import MAX_BUNDLE_BYTES
-from r1prov.trust.bundle import MEDIA_TYPE, MessageBundle, parse_bundle, sign_message
+from r1prov.limits import MAX_BUNDLE_BYTES, MAX_SIGNATURES
+from r1prov.trust.bundle import (
+    CHAIN_MEDIA_TYPE,
+    MEDIA_TYPE,
+    MessageBundle,
+    count_timestamps,
+    parse_bundle,
+    parse_dsse_bundle,
+    sign_message,
+    signature_of,
+    with_timestamp,
+    write_dsse_bundle,
+)
+from r1prov.trust.dsse import sign_envelope
 from r1prov.trust.keys import PrivateKey
 
 GOOD = MessageBundle("ab" * 32, hashlib.sha256(b"x").digest(), b"signature")
@@ -102,7 +115,11 @@ def test_what_may_be_absent(path: str, new: object) -> None:
         ("verificationMaterial.tlogEntries", [{}]),
         ("verificationMaterial.tlogEntries", None),
         ("verificationMaterial.tlogEntries", {}),
-        ("verificationMaterial.timestampVerificationData", {}),
+        ("verificationMaterial.publicKey.rawBytes", "AAAA"),
+        ("verificationMaterial.timestampVerificationData", {"more": []}),
+        ("verificationMaterial.timestampVerificationData", {"rfc3161Timestamps": [{}]}),
+        ("verificationMaterial.timestampVerificationData", {"rfc3161Timestamps": ["AAAA"]}),
+        ("verificationMaterial.timestampVerificationData", {"rfc3161Timestamps": {}}),
         ("verificationMaterial.certificate", {"rawBytes": ""}),
         ("messageSignature", ABSENT),
         ("messageSignature", "x"),
@@ -137,12 +154,9 @@ def test_other_kinds_are_named() -> None:
     made["dsseEnvelope"] = {"payload": "", "payloadType": "", "signatures": []}
     with pytest.raises(BundleError, match="DSSE"):
         parse_bundle(json.dumps(made).encode(), subject="b")
-    keyless = changed("verificationMaterial", {"certificate": {"rawBytes": ""}, "tlogEntries": []})
-    with pytest.raises(BundleError) as caught:
-        parse_bundle(keyless, subject="b")
-    assert "keyless" in (caught.value.hint or "")
-    with pytest.raises(BundleError, match="transparency log"):
+    with pytest.raises(BundleError, match="transparency log") as caught:
         parse_bundle(changed("verificationMaterial.tlogEntries", [{}]), subject="b")
+    assert "keyless" in (caught.value.hint or "")
     with pytest.raises(BundleError) as caught:
         parse_bundle(changed("mediaType", "application/json"), subject="b")
     assert MEDIA_TYPE in (caught.value.hint or "")
@@ -176,3 +190,73 @@ def test_nothing_else_escapes(raw: bytes, position: int, byte: int) -> None:
     for text in (raw, bytes(flipped)):
         with contextlib.suppress(BundleError):
             parse_bundle(text, subject="b")
+
+
+# ------------------------------------------------------------------ certificates and timestamps
+
+
+def test_certificates_and_timestamps_are_read_back() -> None:
+    leaf, issuer, stamps = b"leaf", b"issuer", (b"first", b"second")
+    for certificates in ((), (leaf,), (leaf, issuer)):
+        hint = "" if certificates else GOOD.key_hint
+        made = replace(GOOD, key_hint=hint, certificates=certificates, timestamps=stamps)
+        assert parse_bundle(made.to_json(), subject="b") == made
+    # Tools of OpenSSF Model Signing write chains in version 0.3.
+    chain = replace(GOOD, key_hint="", certificates=(leaf, issuer))
+    value = json.loads(chain.to_json())
+    assert value["mediaType"] == CHAIN_MEDIA_TYPE
+    value["mediaType"] = MEDIA_TYPE
+    assert parse_bundle(json.dumps(value).encode(), subject="b") == chain
+    # Version 0.2 is read for chains alone.
+    for other in (GOOD, replace(GOOD, key_hint="", certificates=(leaf,))):
+        value = json.loads(other.to_json())
+        value["mediaType"] = CHAIN_MEDIA_TYPE
+        with pytest.raises(BundleError, match=r"version 0\.2"):
+            parse_bundle(json.dumps(value).encode(), subject="b")
+
+
+@pytest.mark.parametrize(
+    "material",
+    [
+        {},
+        {"certificate": {}},
+        {"certificate": {"rawBytes": "!"}},
+        {"certificate": {"rawBytes": "AAAA", "more": 1}},
+        {"certificate": {"rawBytes": "AAAA"}, "publicKey": {"hint": "x"}},
+        {"x509CertificateChain": {"certificates": []}},
+        {"x509CertificateChain": {"certificates": [{"rawBytes": "AAAA"}] * 17}},
+        {"x509CertificateChain": {"certificates": ["AAAA"]}},
+        {"certificate": {"rawBytes": "AAAA"}, "tlogEntries": [{}]},
+    ],
+    ids=range(9),
+)
+def test_certificates_that_are_refused(material: dict[str, object]) -> None:
+    with pytest.raises(BundleError):
+        parse_bundle(changed("verificationMaterial", material), subject="b")
+
+
+def test_a_timestamp_is_added_and_nothing_else_changes(make_key: Callable[..., PrivateKey]) -> None:
+    envelope = sign_envelope(make_key(), b"{}", "x/y")
+    dsse = write_dsse_bundle(envelope, {"publicKey": {"hint": "k"}})
+    chain = replace(GOOD, key_hint="", certificates=(b"leaf", b"issuer")).to_json()
+    for raw, signature in (
+        (GOOD.to_json(), GOOD.signature),
+        (chain, GOOD.signature),
+        (dsse, envelope.signatures[0].signature),
+    ):
+        assert signature_of(raw, subject="b") == signature
+        assert count_timestamps(raw, subject="b") == 0
+        once = with_timestamp(raw, b"first", subject="b")
+        twice = with_timestamp(once, b"second", subject="b")
+        assert count_timestamps(twice, subject="b") == 2
+        value = json.loads(twice)
+        data = value["verificationMaterial"].pop("timestampVerificationData")
+        assert value == json.loads(raw)
+        stamps = [base64.b64decode(one["signedTimestamp"]) for one in data["rfc3161Timestamps"]]
+        assert stamps == [b"first", b"second"]
+    assert parse_dsse_bundle(with_timestamp(dsse, b"1", subject="b"), subject="b").timestamps
+    full = replace(GOOD, timestamps=(b"x",) * MAX_SIGNATURES).to_json()
+    with pytest.raises(BundleError, match="no more"):
+        with_timestamp(full, b"x", subject="b")
+    with pytest.raises(BundleError):
+        with_timestamp(b"{}", b"x", subject="b")

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r1prov.errors import TrustFileError
 from r1prov.trust.bundle import MessageBundle, parse_bundle, sign_message
 from r1prov.trust.directories import load_trust_directory
-from r1prov.trust.keys import PrivateKey, generate_private_key
+from r1prov.trust.keys import PrivateKey
 from r1prov.trust.shipped import shipped_dir
 from r1prov.trust.store import (
     SignatureState,
@@ -26,8 +24,6 @@ from r1prov.trust.store import (
     TrustStore,
     decide,
     merge,
-    parse_trust_store,
-    trust_store_toml,
 )
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -231,180 +227,6 @@ def test_merge(make_key: MakeKey) -> None:
         assert states(ask(merged, sign_message(make_key(), DATA))) == ["REVOKED"]
     strict = merge([store_of(first), store_of(second, signatures=2)])
     assert strict.threshold(MODEL) == 2
-
-
-PEM = generate_private_key("ed25519").public
-
-
-def text(**changes: str | None) -> str:
-    fields: dict[str, str | None] = {
-        "id": f'"{PEM.key_id}"',
-        "file": '"a.pub"',
-        "owner": '"team"',
-        "valid_from": "2026-11-24T00:00:00Z",
-        "valid_until": "2028-11-24T08:00:00+08:00",
-        "models": '["DeepSeek-R1*"]',
-        **changes,
-    }
-    lines = [f"{name} = {value}" for name, value in fields.items() if value is not None]
-    return "\n".join(['schema = "r1prov/trust/1"', "[[keys]]", *lines]) + "\n"
-
-
-def parse(toml: str | bytes) -> TrustStore:
-    raw = toml.encode() if isinstance(toml, str) else toml
-    return parse_trust_store(raw, {"a.pub": PEM.pem(), "x": b"x"}.__getitem__, subject="t")
-
-
-def test_parse() -> None:
-    store = parse(text() + '[[thresholds]]\nmodels = ["*"]\nsignatures = 2\n')
-    (key,) = store.keys
-    assert key.key == PEM
-    assert key.valid_until == datetime(2028, 11, 24, tzinfo=UTC)
-    assert key.models == ("DeepSeek-R1*",)
-    assert key.revoked_at is None
-    assert store.threshold("x") == 2
-    revoked = parse(text(revoked_at="2027-01-01T00:00:00Z", revoked_reason='"lost"'))
-    assert revoked.keys[0].revoked_reason == "lost"
-    assert parse('schema = "r1prov/trust/1"').keys == ()
-
-
-@pytest.mark.parametrize(
-    "toml",
-    [
-        "",
-        "x = ",
-        'schema = "r1prov/trust/2"',
-        "schema = 1",
-        text() + "more = 1",
-        'schema = "r1prov/trust/1"\nkeyz = []',
-        'schema = "r1prov/trust/1"\nkeys = 1',
-        'schema = "r1prov/trust/1"\nkeys = [1]',
-        text(modles='["*"]'),
-        text(id=None),
-        text(id=f'"{PEM.key_id.upper()}"'),
-        text(id=f'"{"0" * 64}"'),
-        text(id='"0"'),
-        text(file=None),
-        text(file='"../a.pub"'),
-        text(file='"/a.pub"'),
-        text(file='"d/a.pub"'),
-        text(file="'d\\a.pub'"),
-        text(file='"CON"'),
-        text(file='"x"'),
-        text(owner=None),
-        text(owner='""'),
-        text(owner='"\\u001b[1m"'),
-        text(owner='"\\u202e"'),
-        text(valid_from=None),
-        text(valid_until=None),
-        text(valid_from='"2026-11-24T00:00:00Z"'),
-        text(valid_from="2026-11-24T00:00:00"),
-        text(valid_from="2026-11-24"),
-        text(valid_from="0001-01-01T00:00:00+14:00"),
-        text(valid_from="2028-11-24T00:00:00Z"),
-        text(revoked_at="2027-01-01T00:00:00Z"),
-        text(revoked_reason='"lost"'),
-        text(models=None),
-        text(models="[]"),
-        text(models='"*"'),
-        text(models="[1]"),
-        text(models='["[a-z]*"]'),
-        text(models='["a/b"]'),
-        text(models='[""]'),
-        text() + text().split("\n", 1)[1],
-        text() + "[[thresholds]]\nmodels = ['*']",
-        text() + "[[thresholds]]\nmodels = ['*']\nsignatures = 0",
-        text() + "[[thresholds]]\nmodels = ['*']\nsignatures = true",
-        text() + "[[thresholds]]\nmodels = ['*']\nsignatures = 1.0",
-        text() + "[[thresholds]]\nmodels = ['*']\nsignatures = 1\nsignature = 2",
-        text() + "x = " + "[" * 20_000,
-        text() + "x = " + "9" * 5_000,
-        text() + "#" * 1024 * 1024,
-        b"\xff",
-        b"\xef\xbb\xbf" + text().encode(),
-        text().encode("utf-16"),
-    ],
-    ids=range(52),
-)
-def test_refused(toml: str | bytes) -> None:
-    with pytest.raises(TrustFileError):
-        parse(toml)
-
-
-@settings(max_examples=200)
-@given(st.integers(0, 1000), st.integers(0, 255))
-def test_nothing_else_escapes(position: int, byte: int) -> None:
-    raw = bytearray(text().encode())
-    raw[position % len(raw)] = byte
-    with contextlib.suppress(TrustFileError):
-        parse_trust_store(bytes(raw), lambda _: PEM.pem(), subject="t")
-
-
-def test_written_and_read_back(make_key: MakeKey) -> None:
-    first = replace(trusted(make_key(number=0)), owner='a "quoted" \\ name 深度')
-    second = replace(trusted(make_key(number=1)), revoked_at=NOW, revoked_reason="lost")
-    store = TrustStore((first, second), (Threshold(("a", "b*"), 2),), ("t",))
-    raw = trust_store_toml(store)
-    files = {one.file: one.key.pem() for one in store.keys}
-    again = parse_trust_store(raw, files.__getitem__, subject="t")
-    assert set(again.keys) == set(store.keys)
-    assert again.thresholds == store.thresholds
-    assert trust_store_toml(again) == raw
-    assert trust_store_toml(replace(store, keys=(second, first))) == raw
-
-
-PRINTABLE = st.text(min_size=1, max_size=30).filter(str.isprintable)
-ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-MOMENTS = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=ZONES)
-GLOBS = st.lists(st.from_regex(r"[A-Za-z0-9._*?-]{1,20}", fullmatch=True), min_size=1, max_size=3)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    owner=PRINTABLE,
-    moments=st.lists(MOMENTS, min_size=2, max_size=2, unique=True),
-    revoked=st.none() | st.tuples(MOMENTS, PRINTABLE),
-    models=GLOBS,
-    threshold=st.integers(1, 1000),
-)
-def test_whatever_is_written_is_read_back(
-    make_key: MakeKey,
-    owner: str,
-    moments: list[datetime],
-    revoked: tuple[datetime, str] | None,
-    models: list[str],
-    threshold: int,
-) -> None:
-    valid_from, valid_until = sorted(moments)
-    key = replace(
-        trusted(make_key(), tuple(models)),
-        owner=owner,
-        valid_from=valid_from.astimezone(UTC),
-        valid_until=valid_until.astimezone(UTC),
-        revoked_at=revoked[0].astimezone(UTC) if revoked else None,
-        revoked_reason=revoked[1] if revoked else None,
-    )
-    store = store_of(key, signatures=threshold)
-    raw = trust_store_toml(store)
-    again = parse_trust_store(raw, lambda _: key.key.pem(), subject="trust.toml")
-    assert again == store
-    assert trust_store_toml(again) == raw
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"owner": "a\nb"},
-        {"owner": ""},
-        {"models": ("[a]",)},
-        {"models": ()},
-        {"file": "../x"},
-        {"valid_until": NOW - 2 * DAY},
-    ],
-)
-def test_what_cannot_be_read_is_not_written(change: dict[str, object], make_key: MakeKey) -> None:
-    with pytest.raises(TrustFileError):
-        trust_store_toml(store_of(replace(trusted(make_key()), **change)))  # type: ignore[arg-type]
 
 
 def test_the_shipped_store_is_as_it_is_written() -> None:

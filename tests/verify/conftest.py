@@ -129,11 +129,12 @@ def signed(tiny, tmp_path, monkeypatch, capsys):
 class SignedModel:
     """A model in two shards with an index, under a manifest that a trusted key signed."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, authority=None):
         from r1prov.family.skeleton import write_skeleton
         from r1prov.stores.local import LocalStore
 
         self.folder = folder
+        self.authority = authority
         self.model = folder / "model"
         write_skeleton(json.dumps(TINY_CONFIG).encode(), self.model, stages=(1,))
         (self.model / "tokenizer_config.json").write_text("{}")
@@ -157,6 +158,27 @@ class SignedModel:
         for bundle in self.folder.glob("m.toml.*"):
             bundle.unlink()
         assert run(["manifest", "sign", "m.toml", "--key", "k.pem"]) == 0
+
+    def certify(self, timestamps=None, **how):
+        """Sign with a certificate instead, and trust the authority that issued it."""
+        from dataclasses import replace
+
+        from r1prov.trust.bundle import sign_message
+
+        root = self.authority.root(days=(-400, 400))
+        leaf = self.authority.leaf(root, **how)
+        (self.folder / "root.pem").write_bytes(root.pem)
+        for bundle in self.folder.glob("m.toml.*"):
+            bundle.unlink()
+        bundle = sign_message(leaf.key, self.manifest.read_bytes(), [leaf.certificate])
+        if timestamps is not None:
+            bundle = replace(bundle, timestamps=timestamps(bundle.signature))
+        (self.folder / "m.toml.1.sigstore.json").write_bytes(bundle.to_json())
+        self.keys = self.folder / "authorities"
+        trust = ["key", "add", "root.pem", "--certificate", "--owner", "ACME", "--model", "m"]
+        trust += ["--identity", "signer@example.org", "--keys", str(self.keys)]
+        assert run(trust) == 0
+        return root, leaf
 
     def restate(self, change):
         """Sign what `change` makes of the manifest."""
@@ -203,7 +225,7 @@ class SignedModel:
 
 
 @pytest.fixture
-def case(tmp_path, monkeypatch, capsys):
+def case(tmp_path, monkeypatch, capsys, authority):
     """A signed model that passes, to break one thing of."""
     monkeypatch.chdir(tmp_path)
-    return SignedModel(tmp_path)
+    return SignedModel(tmp_path, authority)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tsa_server import Tsa, stamping
 
 from r1prov.cli.app import run
 from r1prov.errors import Unreadable
@@ -249,6 +250,34 @@ def _(case):
 def _(case):
     path = case.keys / "trust.toml"
     path.write_text(path.read_text() + '\n[[thresholds]]\nmodels = ["m"]\nsignatures = 2\n')
+
+
+@breaks("certificate-revoked")
+def _(case):
+    root, leaf = case.certify()
+    assert case.verify().verdict is Verdict.PASS
+    gone = ["key", "revoke", leaf.certificate.fingerprint, "--reason", "left the team"]
+    gone += ["--authority", root.certificate.fingerprint[:8], "--keys", str(case.keys)]
+    assert run(gone) == 0
+
+
+@breaks("certificate-not-yet-valid")
+def _(case):
+    case.certify(days=(10, 20))
+
+
+@breaks("timestamp-invalid")
+def _(case):
+    case.certify(lambda signature: (b"0",), days=(-20, -10))
+
+
+@breaks("timestamp-untrusted")
+def _(case):
+    folder = case.folder / "tsa"
+    folder.mkdir()
+    root = case.authority.root("time root")
+    tsa = Tsa(folder, root, case.authority.issue("clock", root, **stamping()))
+    case.certify(lambda signature: (tsa.stamp(signature),), days=(-20, -10))
 
 
 @breaks("no-manifest", Verdict.INCOMPLETE)
@@ -600,8 +629,9 @@ def test_the_sound_model_breaks_no_rule(case):
 
 
 def test_there_is_a_case_for_every_rule():
-    # Bundles of OpenSSF Model Signing have no manifest of ours: their tests name their rules.
-    oms = {rule.name for rule in RULES if rule.id.startswith("R1P31")}
+    # Bundles of OpenSSF Model Signing have no manifest of ours, and the extra is installed here:
+    # the tests of those name their rules.
+    oms = {rule.name for rule in RULES if rule.id.startswith("R1P31")} | {"timestamp-unchecked"}
     assert {rule.name for rule in RULES} == set(CASES) | oms
     tests = Path(__file__).parents[1]
     text = "".join(path.read_text() for path in tests.glob("*/test_oms*.py"))

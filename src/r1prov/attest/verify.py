@@ -19,7 +19,9 @@ from r1prov.errors import BundleError, UsageError
 from r1prov.text import plural, quoted
 from r1prov.trust.bundle import DsseBundle, KeyMaterial, parse_dsse_bundle
 from r1prov.trust.dsse import IN_TOTO_TYPE
-from r1prov.trust.store import SignatureState, TrustedKey, TrustStore, standing
+from r1prov.trust.states import SignatureState, TimestampCheck, earliest
+from r1prov.trust.store import TrustedKey, TrustStore, standing
+from r1prov.trust.timestamps import check_timestamps
 from r1prov.verify.policy import Scope
 
 if TYPE_CHECKING:
@@ -126,7 +128,7 @@ def verify_attestation(
     key = _signer(trust, bundle, _key_hint(bundle, subject))
     if isinstance(key, AttestationResult):
         return key
-    check = _Check(key, trust, now)
+    check = _Check(key, trust, now, _timestamps(bundle, trust, now))
     if envelope.payload_type != IN_TOTO_TYPE:
         return check.result(
             AttestationState.WRONG_TYPE,
@@ -166,6 +168,11 @@ def verify_attestation(
     return check.result(AttestationState.GOOD, detail)
 
 
+def _timestamps(bundle: DsseBundle, trust: TrustStore, now: datetime) -> tuple[TimestampCheck, ...]:
+    signature = bundle.envelope.signatures[0].signature
+    return check_timestamps(bundle.timestamps, signature, trust.timestamp_authorities, now=now)
+
+
 def _what(statement: Statement, scope: Scope) -> str:
     weights_only = scope is Scope.WEIGHTS and MODEL_VERIFIED not in statement.properties
     return "passed (weights only)" if weights_only else "passed"
@@ -175,7 +182,7 @@ def _key_hint(bundle: DsseBundle, subject: str) -> str:
     """Which key a bundle names. What could vouch for a key otherwise is refused, not passed over.
 
     Raises:
-        BundleError: The bundle has a certificate, a key, log entries or timestamps.
+        BundleError: The bundle has a certificate, a key or log entries.
     """
     material = bundle.material
     if not isinstance(material, KeyMaterial):
@@ -188,9 +195,9 @@ def _key_hint(bundle: DsseBundle, subject: str) -> str:
         raise BundleError(
             f"{subject} brings its own key", subject=subject, hint="keys are from the trust store"
         )
-    if bundle.log_entries or bundle.timestamps:
+    if bundle.log_entries:
         raise BundleError(
-            f"{subject} has transparency log entries or timestamps, which are not checked here",
+            f"{subject} has transparency log entries, which are not checked here",
             subject=subject,
         )
     return material.hint
@@ -215,10 +222,17 @@ def _signer(trust: TrustStore, bundle: DsseBundle, hint: str) -> TrustedKey | At
 class _Check:
     """The questions that follow a good signature. Each answers None or a refusal."""
 
-    def __init__(self, key: TrustedKey, trust: TrustStore, now: datetime) -> None:
+    def __init__(
+        self,
+        key: TrustedKey,
+        trust: TrustStore,
+        now: datetime,
+        timestamps: tuple[TimestampCheck, ...],
+    ) -> None:
         self.key = key
         self.trust = trust
         self.now = now
+        self.timestamps = timestamps
         self.name = ""
         self.statement: Statement | None = None
 
@@ -230,13 +244,15 @@ class _Check:
         )
 
     def signer(self, statement: Statement) -> AttestationResult | None:
-        """Whether the key may speak of that model, now."""
+        """Whether the key may speak of that model: when it is proven to have signed, else now."""
         if statement.model is None:
             detail = "the policy is no manifest of r1prov, so no key's scope covers it"
             return self.result(AttestationState.OUT_OF_SCOPE, detail)
         self.name = statement.model
-        state, detail = standing(self.key, self.name, self.now)
+        state, detail = standing(self.key, self.name, self.now, earliest(self.timestamps))
         if state is not SignatureState.GOOD:
+            useless = [one for one in self.timestamps if one.rule is not None]
+            detail += "".join(f"; its timestamp proves nothing: {one.detail}" for one in useless)
             return self.result(AttestationState(state.value), detail)
         needed = self.trust.threshold(self.name)
         if needed > 1:

@@ -21,6 +21,7 @@ from r1prov.cli.options import (
     Quiet,
     ResultFormat,
     ScopeChoice,
+    TimestampUrl,
 )
 from r1prov.cli.signing import SigningKey
 from r1prov.verify.policy import Scope
@@ -66,6 +67,7 @@ def create(
     verifier_id: _VerifierId = VERIFIER_ID,
     keys: Keys = None,
     policy: PolicyPath = None,
+    timestamp_url: TimestampUrl = None,
     jobs: Jobs = None,
     output: Output = None,
     quiet: Quiet = False,
@@ -85,7 +87,7 @@ def create(
     from r1prov.attest.create import create_attestation
     from r1prov.cli.output import emit, say
     from r1prov.cli.progress import hashing_progress
-    from r1prov.cli.signing import load_private_key
+    from r1prov.cli.signing import load_private_key, timestamped
     from r1prov.text import plural, printable
     from r1prov.verify.local import verify_path
 
@@ -104,6 +106,8 @@ def create(
             progress=progress,
         )
     bundle = create_attestation(report, kind, private, verifier_id=verifier_id)
+    if timestamp_url is not None:
+        bundle = timestamped(bundle, timestamp_url, subject="the attestation")
     taken = emit(bundle.decode("ascii"), output)
     if not quiet:
         say(f"{report.verdict.value}: {printable(report.headline)}")

@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from r1prov.cli.options import Keys
-
-if TYPE_CHECKING:
-    from r1prov.trust.store import TrustStore
 
 app = typer.Typer(
     help="Make, show, trust and revoke signing keys.", no_args_is_help=True, rich_markup_mode=None
@@ -63,12 +60,13 @@ def generate(
     )
 
 
-@app.command("show", short_help="Show a key, or all that are trusted")
+@app.command("show", short_help="Show a key or certificate, or all that are trusted")
 def show(
     path: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FILE|URI]", help="Public key file, or PKCS#11 URI of a key on a token."
+            metavar="[FILE|URI]",
+            help="Public key or certificate file, or PKCS#11 URI of a key on a token.",
         ),
     ] = None,
     pem: Annotated[
@@ -76,149 +74,175 @@ def show(
     ] = False,
     keys: Keys = None,
 ) -> None:
-    """Show one public key, or all that are trusted and what each may sign.
+    """Show a public key or certificate, or all that are trusted and what each may sign.
 
     \b
     Examples:
       r1prov key show release.key.pub
+      r1prov key show acme-root.pem
       r1prov key show 'pkcs11:token=release;object=manifests' --pem > release.pub
       r1prov key show
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import emit
     from r1prov.cli.signing import load_public_key
     from r1prov.errors import UsageError
-    from r1prov.text import printable, table
-    from r1prov.trust.directories import load_trust_store
+    from r1prov.limits import MAX_CERTIFICATE_FILE_BYTES
+    from r1prov.render.trust import render_certificates, render_trust_store
+    from r1prov.trust.certificates import parse_certificates
+    from r1prov.trust.directories import load_trust_store, read_file
+    from r1prov.trust.token_uri import is_token_uri
 
-    if path is not None:
-        key = load_public_key(path)
-        facts = f"algorithm  {key.algorithm}\nkey id     {key.key_id}\n"
-        emit(key.pem().decode() if pem else facts, None)
+    if path is None:
+        if pem:
+            raise UsageError("--pem goes with one key", hint="name its file or its PKCS#11 URI")
+        emit(render_trust_store(load_trust_store(keys), datetime.now(UTC)), None)
         return
-    if pem:
-        raise UsageError("--pem goes with one key", hint="name its file or its PKCS#11 URI")
-    rows: list[tuple[str, ...]] = [("key id", "owner", "valid until", "may sign", "state")]
-    now = datetime.now(UTC)
-    for one in load_trust_store(keys).keys:
-        state = "good"
-        if one.revoked_at is not None:
-            state = f"revoked {one.revoked_at:%Y-%m-%d}: {one.revoked_reason}"
-        elif now >= one.valid_until:
-            state = "expired"
-        elif now < one.valid_from:
-            state = "not valid yet"
-        rows.append(
-            (
-                one.key.key_id,
-                printable(one.owner),
-                f"{one.valid_until:%Y-%m-%d}",
-                printable(" ".join(one.models)),
-                printable(state),
-            )
-        )
-    emit(table(rows) + "\n", None)
+    if not pem and not is_token_uri(path):
+        raw = read_file(Path(path), MAX_CERTIFICATE_FILE_BYTES)
+        if b"-----BEGIN CERTIFICATE-----" in raw:
+            emit(render_certificates(parse_certificates(raw, subject=path)), None)
+            return
+    key = load_public_key(path)
+    facts = f"algorithm  {key.algorithm}\nkey id     {key.key_id}\n"
+    emit(key.pem().decode() if pem else facts, None)
 
 
-@app.command("add", short_help="Trust a public key for some models")
+@app.command("add", short_help="Trust a public key or an authority for some models")
 def add(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="Public key file to trust.")],
-    owner: Annotated[str, typer.Option(help="Whose key it is.")],
-    models: Annotated[
-        list[str],
-        typer.Option("--model", help="Model name, or pattern with * and ?, that it may sign."),
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Public key, or root certificate, to trust.")
     ],
+    owner: Annotated[str, typer.Option(help="Whose it is.")],
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="Model name, or pattern with * and ?, that it may sign."),
+    ] = None,
     days: Annotated[int, typer.Option(min=1, max=3650, help="How long it is valid.")] = 365,
+    certificate: Annotated[
+        bool,
+        typer.Option(
+            "--certificate",
+            help="FILE is the root certificate (PEM) of an authority, perhaps with issuers.",
+        ),
+    ] = False,
+    identities: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--identity",
+            help="With --certificate: e-mail address, URI or DNS name of a signer. Repeatable.",
+        ),
+    ] = None,
+    subjects: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--subject", help="With --certificate: name of a signer (RFC 4514). Repeatable."
+        ),
+    ] = None,
+    timestamp_authority: Annotated[
+        bool,
+        typer.Option(
+            "--timestamp-authority", help="FILE is the root certificate of timestamps (PEM)."
+        ),
+    ] = False,
     keys: Keys = None,
 ) -> None:
-    """Trust a public key for some models.
+    """Trust a public key, or the certificates of an authority, for some models.
+
+    An authority is trusted for the signers that are named, not for whomever it certifies. The
+    authority of timestamps signs no models: it proves when a signature was made.
 
     \b
     Examples:
       r1prov key add release.key.pub --owner "ML platform" --model 'acme-*'
-      r1prov key add release.key.pub --owner "ML platform" --model '*' --keys ./keys
+      r1prov key add acme-root.pem --certificate --owner ACME --model 'acme-*' \\
+          --identity ml@acme.org
+      r1prov key add tsa-root.pem --timestamp-authority --owner "ACME time" --keys ./keys
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import emit, write_new
+    from r1prov.cli import trusting
+    from r1prov.cli.output import emit
     from r1prov.errors import UsageError
-    from r1prov.limits import MAX_KEY_FILE_BYTES
-    from r1prov.trust.directories import TRUST_FILE, read_file, user_directory
-    from r1prov.trust.keys import parse_public_key
-    from r1prov.trust.store import TrustedKey, TrustStore, trust_store_toml
+    from r1prov.trust.directories import user_directory
 
     directory = keys or user_directory("keys")
-    key = parse_public_key(read_file(path, MAX_KEY_FILE_BYTES), subject=str(path))
-    store = _own_store(directory)
-    if any(one.key.key_id == key.key_id for one in store.keys):
-        raise UsageError(f"key {key.key_id} is in {directory} already")
-    now = datetime.now(UTC).replace(microsecond=0)
-    file = f"{key.key_id8}.pub"
-    added = TrustedKey(
-        key=key,
-        file=file,
-        owner=owner,
-        valid_from=now,
-        valid_until=now + timedelta(days=days),
-        revoked_at=None,
-        revoked_reason=None,
-        models=tuple(models),
-    )
-    changed = TrustStore(
-        keys=(*store.keys, added), thresholds=store.thresholds, locations=store.locations
-    )
-    text = trust_store_toml(changed)
-    directory.mkdir(parents=True, exist_ok=True)
-    write_new(directory / file, key.pem(), replace=True)
-    write_new(directory / TRUST_FILE, text, replace=True)
-    emit(f"trusted for {' '.join(models)} until {added.valid_until:%Y-%m-%d}: {key.key_id}\n", None)
+    if certificate and timestamp_authority:
+        raise UsageError("--certificate and --timestamp-authority exclude each other")
+    if (identities or subjects) and not certificate:
+        raise UsageError("--identity and --subject go with --certificate")
+    if timestamp_authority:
+        if models:
+            raise UsageError("--model does not go with --timestamp-authority: it signs none")
+        id_ = trusting.add_timestamp_authority(path, directory, owner, days)
+        emit(f"trusted for timestamps: {id_}\n", None)
+        return
+    if not models:
+        raise UsageError("--model is missing", hint="name the models that it may sign")
+    if certificate:
+        named = [*(identities or ()), *(subjects or ())]
+        if not named:
+            raise UsageError(
+                "--certificate goes with --identity or --subject",
+                hint="an authority certifies many: name who of them may sign",
+            )
+        id_ = trusting.add_authority(
+            path, directory, owner, models, days, identities or [], subjects or []
+        )
+    else:
+        id_ = trusting.add_key(path, directory, owner, models, days)
+    until = datetime.now(UTC) + timedelta(days=days)
+    emit(f"trusted for {' '.join(models)} until {until:%Y-%m-%d}: {id_}\n", None)
 
 
-@app.command("revoke", short_help="Revoke a key")
+@app.command("revoke", short_help="Revoke a key, an authority, or a certificate of one")
 def revoke(
-    key_id: Annotated[str, typer.Argument(metavar="KEYID", help="Key id, or its first 8 digits.")],
+    key_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="KEYID",
+            help="Id of a key or authority, or its first 8 digits; with --authority, SHA-256 or "
+            "serial number (hex) of a certificate.",
+        ),
+    ],
     reason: Annotated[str, typer.Option(help="Why; shown to everyone who meets the key.")],
+    authority: Annotated[
+        str | None,
+        typer.Option(
+            "--authority", metavar="ID", help="Revoke a certificate that this authority issued."
+        ),
+    ] = None,
+    invalid_from: Annotated[
+        datetime | None,
+        typer.Option(
+            "--invalid-from",
+            metavar="TIME",
+            help="Let count what a trusted timestamp proves to be older (UTC); by default nothing.",
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"],
+        ),
+    ] = None,
     keys: Keys = None,
 ) -> None:
-    """Revoke a key: no signature of it counts any more.
+    """Revoke a key or an authority: no signature of it counts any more.
 
     A shipped key is revoked in your own trust store, which wins.
 
     \b
     Examples:
       r1prov key revoke 1a2b3c4d --reason "laptop lost"
+      r1prov key revoke 1a2b3c4d --reason "laptop lost" --invalid-from 2026-11-30
+      r1prov key revoke 5f3a --authority 9c8d7e6f --reason "left the team"
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from dataclasses import replace
-
-    from r1prov.cli.output import emit, write_new
-    from r1prov.errors import UsageError
-    from r1prov.trust.directories import TRUST_FILE, load_trust_store, user_directory
-    from r1prov.trust.store import TrustStore, trust_store_toml
+    from r1prov.cli import trusting
+    from r1prov.cli.output import emit
+    from r1prov.trust.directories import load_trust_store, user_directory
 
     directory = keys or user_directory("keys")
-    own = _own_store(directory)
-    known = own.keys if keys is not None else load_trust_store().keys
-    matching = [one for one in known if len(key_id) >= 8 and one.key.key_id.startswith(key_id)]
-    if len(matching) != 1:
-        raise UsageError(
-            f"{len(matching)} keys match {key_id}", hint="`r1prov key show` lists the key ids"
-        )
-    now = datetime.now(UTC).replace(microsecond=0)
-    revoked = replace(
-        matching[0], revoked_at=now, revoked_reason=reason, file=f"{matching[0].key.key_id8}.pub"
-    )
-    rest = tuple(one for one in own.keys if one.key.key_id != revoked.key.key_id)
-    changed = TrustStore(keys=(*rest, revoked), thresholds=own.thresholds, locations=own.locations)
-    directory.mkdir(parents=True, exist_ok=True)
-    write_new(directory / revoked.file, revoked.key.pem(), replace=True)
-    write_new(directory / TRUST_FILE, trust_store_toml(changed), replace=True)
-    emit(f"revoked: {revoked.key.key_id}\n", None)
-
-
-def _own_store(directory: Path) -> TrustStore:
-    from r1prov.trust.directories import TRUST_FILE, load_trust_directory
-    from r1prov.trust.store import TrustStore
-
-    if (directory / TRUST_FILE).exists():
-        return load_trust_directory(directory)
-    return TrustStore(keys=(), thresholds=(), locations=(str(directory),))
+    known = trusting.own_store(directory) if keys is not None else load_trust_store()
+    since = invalid_from.replace(tzinfo=UTC) if invalid_from is not None else None
+    why = trusting.Revocation(reason, since)
+    if authority is None:
+        done = trusting.revoke_entry(key_id, known, directory, why)
+    else:
+        done = trusting.revoke_certificate(key_id, authority, known, directory, why)
+    emit(f"revoked: {done}\n", None)
 
 
 def new_passphrase() -> bytes:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from r1prov.cli import create
-from r1prov.cli.options import Keys
+from r1prov.cli import create, timestamp
+from r1prov.cli.options import Keys, TimestampUrl
 from r1prov.cli.signing import SigningKey
 
 if TYPE_CHECKING:
@@ -50,46 +52,77 @@ def sign(
         Path | None,
         typer.Option("--output", "-o", help="Bundle to write, with --format oms."),
     ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--certificate", help="Certificate of the key (PEM), for private authorities."
+        ),
+    ] = None,
+    chain: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--chain", help="Issuers of --certificate (PEM), without the root. Repeatable."
+        ),
+    ] = None,
     certificate_chain: Annotated[
         list[Path] | None,
         typer.Option(
             "--certificate-chain",
-            help="Certificate of the key, then its issuers' (PEM), with --format oms. Repeatable.",
+            help="The same in one: certificate of the key, then its issuers' (PEM). Repeatable.",
         ),
     ] = None,
+    timestamp_url: TimestampUrl = None,
 ) -> None:
     """Sign the exact bytes of a manifest file: a Sigstore bundle is written beside it.
 
     With --format oms, what is signed is the list of its files, in the form that model_signing and
-    other tools verify against the model.
+    other tools verify against the model. With a certificate, those who trust its root verify the
+    signature; with a timestamp, it outlives the certificate and the validity of the key.
 
     \b
     Examples:
       r1prov manifest sign acme-r1-tuned.toml --key release.key
+      r1prov manifest sign acme-r1-tuned.toml --key release.key --certificate release.pem \\
+          --timestamp-url http://timestamp.example.org/tsr
       r1prov manifest sign acme-r1-tuned.toml --key release.key --format oms -o model.sig
       r1prov manifest sign acme-r1-tuned.toml --key 'pkcs11:token=release;object=manifests'
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import emit, write_new
-    from r1prov.cli.signing import load_certificates, load_private_key
+    from r1prov.cli.signing import check_signer, load_certificates, load_private_key, timestamped
     from r1prov.errors import UsageError
     from r1prov.manifest.oms import describe_manifest, make_oms_bundle
     from r1prov.manifest.shelf import BUNDLE_SUFFIX, load_manifest
     from r1prov.trust.bundle import sign_message
 
     oms = format is SignatureFormat.OMS
-    if not oms and (output is not None or certificate_chain):
-        raise UsageError("--output and --certificate-chain go with --format oms")
+    if not oms and output is not None:
+        raise UsageError("--output goes with --format oms")
+    if certificate is not None and certificate_chain:
+        raise UsageError("--certificate-chain is --certificate and --chain in one: give either")
+    if chain and certificate is None:
+        raise UsageError("--chain goes with --certificate, which they issued")
     shelved = load_manifest(manifest)
-    chain = load_certificates(certificate_chain or ())
+    given = certificate_chain or ([] if certificate is None else [certificate, *(chain or ())])
+    certificates = load_certificates(given)
+    if certificates:
+        check_signer(certificates[0], datetime.now(UTC))
     private = load_private_key(key)
     if oms:
         target = output or manifest.with_suffix(".sig")
-        raw = make_oms_bundle(describe_manifest(shelved.manifest), private, chain)
+        raw = make_oms_bundle(describe_manifest(shelved.manifest), private, certificates)
     else:
         target = manifest.with_name(f"{manifest.name}.{private.public.key_id8}{BUNDLE_SUFFIX}")
-        raw = sign_message(private, shelved.raw).to_json()
+        raw = sign_message(private, shelved.raw, certificates).to_json()
+    if timestamp_url is not None:
+        raw = timestamped(raw, timestamp_url, subject=target.name)
     write_new(target, raw, replace=True)
-    emit(f"{target}: signed as {private.public.key_id}\n", None)
+    stamp = ", timestamped" if timestamp_url is not None else ""
+    emit(f"{target}: signed as {private.public.key_id}{stamp}\n", None)
+
+
+app.command("timestamp", short_help="Add timestamps to signatures that are there")(
+    timestamp.command
+)
 
 
 @app.command("verify", short_help="Check a manifest by itself, or a model signature with its model")
@@ -121,6 +154,14 @@ def verify(
     issuer: Annotated[
         str | None,
         typer.Option("--issuer", help="Identity provider (URL) of a keyless signature."),
+    ] = None,
+    timestamp_authority: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--timestamp-authority",
+            help="Trusted root certificates of timestamps (PEM), with --certificate-chain. "
+            "Repeatable.",
+        ),
     ] = None,
     trusted_root: Annotated[
         Path | None,
@@ -172,7 +213,7 @@ def verify(
     from r1prov.verify.oms_bundle import check_bundle, read_bundle
 
     file = read_bundle(manifest)
-    ways = (public_key, certificate_chain, identity, issuer, trusted_root)
+    ways = (public_key, certificate_chain, identity, issuer, trusted_root, timestamp_authority)
     if file is None:
         lets_be = (ignore_unsigned_files, allow_symlinks, ignore_paths)
         if model is not None or any(ways) or any(lets_be):
@@ -191,6 +232,8 @@ def verify(
             hint="name it: --model MODEL",
         )
     trusted = _trusted(keys, public_key, certificate_chain, identity, issuer, trusted_root)
+    if timestamp_authority:
+        trusted = _with_clocks(trusted, timestamp_authority)
     with hashing_progress(quiet=False) as progress:
         checked = check_bundle(
             file,
@@ -247,6 +290,38 @@ def _trusted(
     if chain:
         return Trusted(roots=load_certificates(chain), identity=identity)
     return Trusted(store=load_trust_store(keys))
+
+
+def _with_clocks(trusted: Trusted, paths: list[Path]) -> Trusted:
+    """Certificates are judged at the time that these authorities prove.
+
+    Raises:
+        UsageError: The signature is judged by other means.
+        CertificateError: A file is malformed, or has not one root.
+    """
+    from r1prov.cli.trusting import read_root
+    from r1prov.errors import UsageError
+    from r1prov.trust.authorities import TimestampAuthority
+
+    if not trusted.roots:
+        raise UsageError(
+            "--timestamp-authority goes with --certificate-chain",
+            hint="in a trust store, `r1prov key add --timestamp-authority` names one",
+        )
+    clocks = []
+    for path in paths:
+        root, issuers = read_root(path)
+        clocks.append(
+            TimestampAuthority(
+                root=root,
+                issuers=issuers,
+                file=path.name,
+                owner=root.subject,
+                valid_from=root.not_before,
+                valid_until=root.not_after,
+            )
+        )
+    return replace(trusted, timestamp_authorities=tuple(clocks))
 
 
 def _rendered(checked: BundleCheck, file: BundleFile, model: str) -> str:

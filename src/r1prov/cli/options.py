@@ -115,6 +115,16 @@ Keys = Annotated[
         help="Trust only the keys of this directory (its trust.toml).",
     ),
 ]
+TimestampUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--timestamp-url",
+        "--tsa-url",
+        envvar="R1PROV_TIMESTAMP_URL",
+        metavar="URL",
+        help="Have the signature timestamped (RFC 3161) by the authority at this URL.",
+    ),
+]
 PolicyPath = Annotated[
     Path | None,
     typer.Option(

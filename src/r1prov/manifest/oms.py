@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from r1prov.errors import CertificateError, KeyFileError, ManifestError, OmsError, UsageError
+from r1prov.errors import KeyFileError, ManifestError, OmsError, UsageError
 from r1prov.hashing.engine import HashJob, hash_blobs
-from r1prov.limits import MAX_CHAIN_CERTIFICATES, MAX_OMS_BUNDLE_BYTES
+from r1prov.limits import MAX_OMS_BUNDLE_BYTES
 from r1prov.manifest.oms_files import FileOptions, check_files, is_below
 from r1prov.manifest.oms_signature import (
     OmsFinding,
@@ -35,16 +35,23 @@ from r1prov.manifest.oms_statement import (
 from r1prov.stores.base import EntryKind
 from r1prov.text import plural, quoted
 from r1prov.trust.bundle import KeylessMaterial, parse_dsse_bundle, write_dsse_bundle
+from r1prov.trust.chains import signer_chain
 from r1prov.trust.dsse import IN_TOTO_TYPE, sign_envelope
 from r1prov.trust.keys import ECDSA
+from r1prov.trust.states import earliest
+from r1prov.trust.timestamps import check_timestamps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from r1prov.manifest.schema import Manifest
     from r1prov.stores.base import Store
+    from r1prov.trust.authorities import TimestampAuthority
     from r1prov.trust.bundle import DsseBundle
     from r1prov.trust.certificates import Certificate
     from r1prov.trust.keyless import KeylessPolicy
     from r1prov.trust.keys import PublicKey, Signer
+    from r1prov.trust.states import TimestampCheck
 
 __all__ = [
     "OmsBundle",
@@ -121,6 +128,7 @@ def verify_oms(
     keyless: KeylessPolicy | None = None,
     identity: str | None = None,
     at: datetime | None = None,
+    timestamp_authorities: Sequence[TimestampAuthority] = (),
     ignore_unsigned_files: bool = False,
     allow_symlinks: bool = False,
     ignore_paths: Sequence[str] = (),
@@ -140,8 +148,9 @@ def verify_oms(
             among them that are not self-signed only help to find a path.
         keyless: Whose keyless signature is wanted.
         identity: E-mail address, URI or DNS name that the signer's certificate must have.
-        at: When certificates must be valid; now by default. A time of signing that nothing proves
-            must not be given.
+        at: When certificates must be valid where no timestamp proves a time; now by default. A time
+            of signing that nothing proves must not be given.
+        timestamp_authorities: Whose timestamps prove when a signature with a certificate was made.
         ignore_unsigned_files: Whether files that are not signed may be there.
         allow_symlinks: Whether links inside the model are followed, where the signer did too.
         ignore_paths: Paths that may be there unsigned, such as the bundle's own.
@@ -167,17 +176,23 @@ def verify_oms(
         if fault is not None:
             raise UsageError(f"the ignored path {quoted(path)} {fault}")
     subject = bundle.subject
+    stamps: tuple[TimestampCheck, ...] = ()
     if public_key is not None:
         signer = verify_with_key(bundle.bundle, subject, public_key)
     elif keyless is not None:
         signer = verify_without_key(bundle.bundle, subject, keyless)
     else:
         when = at or datetime.now(UTC)
+        stamps = _timestamps(bundle.bundle, timestamp_authorities, when)
         signer = verify_with_certificates(
-            bundle.bundle, subject, certificate_roots, at=when, identity=identity
+            bundle.bundle,
+            subject,
+            certificate_roots,
+            at=earliest(stamps) or when,
+            identity=identity,
         )
     if isinstance(signer, OmsFinding):
-        return OmsResult((signer,))
+        return OmsResult((signer, *_useless(stamps, subject)))
     envelope = bundle.bundle.envelope
     try:
         statement = parse_statement(envelope.payload, envelope.payload_type, subject=subject)
@@ -199,18 +214,42 @@ def verify_oms(
         signer,
         statement,
         files.ignored,
-        tuple(_notes(bundle.bundle, len(files.ignored))),
+        tuple(_notes(bundle.bundle, stamps, len(files.ignored))),
         files.bytes_hashed,
         files.tree_digest,
     )
 
 
-def _notes(bundle: DsseBundle, ignored: int) -> list[str]:
-    notes = []
-    if not isinstance(bundle.material, KeylessMaterial) and (
-        bundle.log_entries or bundle.timestamps
-    ):
-        notes.append("the bundle's log entries and timestamps are not looked at")
+def _timestamps(
+    bundle: DsseBundle, authorities: Sequence[TimestampAuthority], now: datetime
+) -> tuple[TimestampCheck, ...]:
+    """What its timestamps prove of the signature, where anybody is trusted for that."""
+    if not authorities:
+        return ()
+    signature = bundle.envelope.signatures[0].signature
+    return check_timestamps(bundle.timestamps, signature, authorities, now=now)
+
+
+def _useless(stamps: Sequence[TimestampCheck], subject: str) -> Iterator[OmsFinding]:
+    """Timestamps that prove nothing, where it might have helped."""
+    for one in stamps:
+        if one.rule is not None:
+            yield OmsFinding(
+                one.rule,
+                subject,
+                one.detail,
+                expected="a timestamp over this signature, by a trusted authority",
+                hint=one.hint,
+            )
+
+
+def _notes(bundle: DsseBundle, stamps: Sequence[TimestampCheck], ignored: int) -> list[str]:
+    notes = [f"timestamp: {one.detail}" for one in stamps]
+    if not isinstance(bundle.material, KeylessMaterial):
+        if bundle.log_entries:
+            notes.append("the bundle's log entries are not looked at")
+        if bundle.timestamps and not stamps:
+            notes.append("the bundle's timestamps are not looked at: nobody is trusted for them")
     if ignored:
         notes.append(f"{plural(ignored, 'file')} at ignored paths not looked at")
     return notes
@@ -312,11 +351,7 @@ def make_oms_bundle(
         )
     material: dict[str, object] = {"publicKey": {"hint": key_hints(key.public)[0]}}
     if chain:
-        if chain[0].key != key.public:
-            raise CertificateError("the first certificate is not that of the signing key")
-        if len(chain) > MAX_CHAIN_CERTIFICATES:
-            raise CertificateError(f"has more than {MAX_CHAIN_CERTIFICATES} certificates")
-        sent = [chain[0], *(one for one in chain[1:] if not one.self_signed)]
+        sent = signer_chain(key.public, chain)
         certificates = [{"rawBytes": base64.b64encode(one.der).decode()} for one in sent]
         material = {"x509CertificateChain": {"certificates": certificates}}
     envelope = sign_envelope(key, statement_json(statement), IN_TOTO_TYPE)

@@ -11,7 +11,8 @@ from r1prov.errors import CertificateError, KeyFileError
 from r1prov.manifest.oms_statement import WITHDRAWN_PREDICATE
 from r1prov.text import quoted
 from r1prov.trust.bundle import ChainMaterial, KeyMaterial
-from r1prov.trust.certificates import parse_certificate, verify_chain
+from r1prov.trust.certificates import parse_certificate
+from r1prov.trust.chains import verify_chain
 from r1prov.trust.keyless import verify_keyless
 from r1prov.trust.keys import ECDSA, PublicKey, parse_public_key, parse_public_key_der
 
@@ -55,17 +56,22 @@ class OmsSigner:
 
     Attributes:
         method: `key`, `certificate` or `keyless`.
-        key_id: SHA-256 of the signing key's SubjectPublicKeyInfo in hex.
+        key: The signing key.
         name: Holder of the certificate (RFC 4514), or empty.
         identities: E-mail addresses, URIs and DNS names of the certificate.
         issuer: Root that the certificate leads to, or the identity provider, or empty.
     """
 
     method: str
-    key_id: str
+    key: PublicKey
     name: str = ""
     identities: tuple[str, ...] = ()
     issuer: str = ""
+
+    @property
+    def key_id(self) -> str:
+        """SHA-256 of the signing key's SubjectPublicKeyInfo in hex."""
+        return self.key.key_id
 
 
 def verify_with_key(bundle: DsseBundle, subject: str, key: PublicKey) -> OmsFinding | OmsSigner:
@@ -78,7 +84,7 @@ def verify_with_key(bundle: DsseBundle, subject: str, key: PublicKey) -> OmsFind
         return fault
     if not bundle.envelope.signed_by(key):
         return _bad_signature(bundle, subject, f"key {key.key_id8}")
-    return OmsSigner("key", key.key_id)
+    return OmsSigner("key", key)
 
 
 def _kind_fault(key: PublicKey, subject: str) -> OmsFinding | None:
@@ -175,7 +181,7 @@ def verify_with_certificates(
         )
     return OmsSigner(
         "certificate",
-        leaf.key.key_id,
+        leaf.key,
         leaf.subject,
         leaf.identities,
         decision.path[-1].subject,
@@ -208,7 +214,7 @@ def verify_without_key(
         return OmsFinding("certificate-usage", subject, error.message, hint=error.hint)
     return OmsSigner(
         "keyless",
-        certificate.key.key_id,
+        certificate.key,
         certificate.subject,
         certificate.identities,
         policy.issuer,

@@ -83,8 +83,7 @@ def render_check(result: ManifestCheck) -> str:
         f"  sha256     {result.shelved.sha256}",
     ]
     lines += [
-        f"  signature  {printable(check.owner or 'unknown signer')}, "
-        f"key {printable(check.key_id)}: {check.state.name.lower().replace('_', ' ')}"
+        f"  signature  {printable(check.line(whole_id=True), limit=1000)}"
         for check in result.signatures
     ]
     lines += [f"  provenance {printable(line)}" for line in result.provenance]

@@ -1,9 +1,9 @@
 """Sigstore bundles v0.3: a message signature, or a DSSE envelope, with what verifies it.
 
 The native signature of a manifest is a bundle with a message signature: the form is
-`dev.sigstore.bundle.v1.Bundle` in its JSON encoding, with a public key by hint and no transparency
-log entry, so that other Sigstore clients can check it too. Bundles with a DSSE envelope sign
-statements, such as those of OpenSSF Model Signing.
+`dev.sigstore.bundle.v1.Bundle` in its JSON encoding, with a public key by hint, or the signer's
+certificate, and no transparency log entry, so that other Sigstore clients can check it too. Bundles
+with a DSSE envelope sign statements, such as those of OpenSSF Model Signing.
 """
 
 from __future__ import annotations
@@ -16,19 +16,30 @@ from typing import TYPE_CHECKING
 
 from r1prov.errors import BundleError, JsonError
 from r1prov.formats.strictjson import parse_json
-from r1prov.limits import MAX_BUNDLE_BYTES, MAX_CHAIN_CERTIFICATES, MAX_SIGNATURES
+from r1prov.limits import (
+    MAX_BUNDLE_BYTES,
+    MAX_CHAIN_CERTIFICATES,
+    MAX_OMS_BUNDLE_BYTES,
+    MAX_SIGNATURES,
+)
 from r1prov.text import quoted
+from r1prov.trust.chains import signer_chain
 from r1prov.trust.dsse import DsseEnvelope, parse_envelope
 from r1prov.trust.keys import decode_base64
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from r1prov.trust.certificates import Certificate
     from r1prov.trust.keys import Signer
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+# Clients of Sigstore take a chain of certificates from this version alone, and from version 0.3 the
+# signer's certificate; OpenSSF Model Signing has chains in version 0.3.
+CHAIN_MEDIA_TYPE = "application/vnd.dev.sigstore.bundle+json;version=0.2"
 # sigstore_bundle.proto: both spellings mean version 0.3.
 _MEDIA_TYPES = (MEDIA_TYPE, "application/vnd.dev.sigstore.bundle+json;version=0.3")
+_ALL_MEDIA_TYPES = (*_MEDIA_TYPES, CHAIN_MEDIA_TYPE)
 _MAX_HINT = 256
 _DIGEST_ALGORITHM = "SHA2_256"
 _DIGEST_BYTES = 32
@@ -44,17 +55,31 @@ class MessageBundle:
         key_hint: Which key signed, as the bundle says: only a hint.
         digest: SHA-256 of the message, as the bundle says.
         signature: The signature bytes.
+        certificates: DER of the signer's certificate, then of its issuers; none if the bundle is
+            signed with a key that is known by other means.
+        timestamps: Timestamps over the signature (RFC 3161 answers, DER).
     """
 
     key_hint: str
     digest: bytes
     signature: bytes
+    certificates: tuple[bytes, ...] = ()
+    timestamps: tuple[bytes, ...] = ()
 
     def to_json(self) -> bytes:
         """The bundle file: one line of JSON and a newline."""
+        material: dict[str, object] = {"publicKey": {"hint": self.key_hint}}
+        if len(self.certificates) == 1:
+            material = {"certificate": _raw_bytes(self.certificates[0])}
+        elif self.certificates:
+            chain = {"certificates": [_raw_bytes(one) for one in self.certificates]}
+            material = {"x509CertificateChain": chain}
+        material["tlogEntries"] = []
+        if self.timestamps:
+            material["timestampVerificationData"] = _stamped(self.timestamps)
         value = {
-            "mediaType": MEDIA_TYPE,
-            "verificationMaterial": {"publicKey": {"hint": self.key_hint}, "tlogEntries": []},
+            "mediaType": CHAIN_MEDIA_TYPE if len(self.certificates) > 1 else MEDIA_TYPE,
+            "verificationMaterial": material,
             "messageSignature": {
                 "messageDigest": {
                     "algorithm": _DIGEST_ALGORITHM,
@@ -66,9 +91,78 @@ class MessageBundle:
         return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
-def sign_message(key: Signer, data: bytes) -> MessageBundle:
-    """Sign the exact bytes of `data`."""
-    return MessageBundle(key.public.key_id, hashlib.sha256(data).digest(), key.sign(data))
+def sign_message(
+    key: Signer, data: bytes, certificates: Sequence[Certificate] = ()
+) -> MessageBundle:
+    """Sign the exact bytes of `data`.
+
+    Args:
+        key: The key that signs.
+        data: What is signed.
+        certificates: The key's certificate and its issuers, for those who trust the root; without
+            them the signature is for those who know the key.
+
+    Raises:
+        CertificateError: The first certificate is not that of the key, or there are too many.
+    """
+    digest, signature = hashlib.sha256(data).digest(), key.sign(data)
+    if not certificates:
+        return MessageBundle(key.public.key_id, digest, signature)
+    sent = tuple(one.der for one in signer_chain(key.public, certificates))
+    return MessageBundle("", digest, signature, sent)
+
+
+def signature_of(raw: bytes, *, subject: str) -> bytes:
+    """The signature in a bundle of either kind: what a timestamp is over.
+
+    Raises:
+        BundleError: It is not a bundle that is read here.
+        LimitExceeded: More signatures than any bundle has.
+    """
+    if "dsseEnvelope" in _members(raw, _ALL_MEDIA_TYPES, MAX_OMS_BUNDLE_BYTES, subject):
+        bundle = parse_dsse_bundle(raw, subject=subject, max_bytes=MAX_OMS_BUNDLE_BYTES)
+        return bundle.envelope.signatures[0].signature
+    return parse_bundle(raw, subject=subject).signature
+
+
+def with_timestamp(raw: bytes, timestamp: bytes, *, subject: str) -> bytes:
+    """A bundle of either kind with one timestamp more, and else as it was.
+
+    Raises:
+        BundleError: It is not a bundle that is read here, or has no room for a timestamp.
+        LimitExceeded: More signatures than any bundle has.
+    """
+    signature_of(raw, subject=subject)
+    value = _members(raw, _ALL_MEDIA_TYPES, MAX_OMS_BUNDLE_BYTES, subject)
+    material = _object(value["verificationMaterial"], "verificationMaterial", subject)
+    stamps = (*_timestamps(material, subject), timestamp)
+    if len(stamps) > MAX_SIGNATURES:
+        raise BundleError(
+            f"{subject} has {MAX_SIGNATURES} timestamps, and takes no more", subject=subject
+        )
+    material["timestampVerificationData"] = _stamped(stamps)
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def count_timestamps(raw: bytes, *, subject: str) -> int:
+    """How many timestamps a bundle of either kind has.
+
+    Raises:
+        BundleError: It is not a bundle that is read here.
+        LimitExceeded: More signatures than any bundle has.
+    """
+    signature_of(raw, subject=subject)
+    value = _members(raw, _ALL_MEDIA_TYPES, MAX_OMS_BUNDLE_BYTES, subject)
+    return len(_timestamps(_object(value["verificationMaterial"], "", subject), subject))
+
+
+def _raw_bytes(der: bytes) -> dict[str, str]:
+    return {"rawBytes": base64.b64encode(der).decode()}
+
+
+def _stamped(timestamps: Sequence[bytes]) -> dict[str, object]:
+    stamps = [{"signedTimestamp": base64.b64encode(one).decode()} for one in timestamps]
+    return {"rfc3161Timestamps": stamps}
 
 
 def parse_bundle(raw: bytes, *, subject: str) -> MessageBundle:
@@ -77,7 +171,7 @@ def parse_bundle(raw: bytes, *, subject: str) -> MessageBundle:
     Raises:
         BundleError: Not JSON, another kind of bundle, an unknown member, or loose base64.
     """
-    top = _members(raw, (MEDIA_TYPE,), MAX_BUNDLE_BYTES, subject)
+    top = _members(raw, (MEDIA_TYPE, CHAIN_MEDIA_TYPE), MAX_BUNDLE_BYTES, subject)
     if "dsseEnvelope" in top:
         raise BundleError(
             f"{subject} holds a DSSE envelope, not a message signature",
@@ -86,20 +180,33 @@ def parse_bundle(raw: bytes, *, subject: str) -> MessageBundle:
         )
     _only(top, {"mediaType", "verificationMaterial", "messageSignature"}, "the bundle", subject)
     material = _object(top.get("verificationMaterial"), "verificationMaterial", subject)
-    if "publicKey" not in material:
-        raise BundleError(
-            f"{subject} names no public key",
-            subject=subject,
-            hint="bundles with a certificate (keyless signing) are not read here",
-        )
-    _only(material, {"publicKey", "tlogEntries"}, "verificationMaterial", subject)
+    kind = _material(material, subject)
     if material.get("tlogEntries", []) != []:
         raise BundleError(
-            f"{subject} has transparency log entries, which are not checked here", subject=subject
+            f"{subject} has transparency log entries, which are not checked here",
+            subject=subject,
+            hint="keyless signatures are read of models, not of manifests",
         )
-    public = _object(material["publicKey"], "publicKey", subject)
-    _only(public, {"hint"}, "publicKey", subject)
-    hint = _hint(public.get("hint", ""), subject)
+    if top["mediaType"] == CHAIN_MEDIA_TYPE and not isinstance(kind, ChainMaterial):
+        raise BundleError(
+            f"{subject}: bundles of version 0.2 are read with a chain of certificates only",
+            subject=subject,
+            hint=f"others are {MEDIA_TYPE}",
+        )
+    hint = ""
+    certificates: tuple[bytes, ...] = ()
+    if isinstance(kind, KeyMaterial):
+        if kind.key is not None:
+            raise BundleError(
+                f"{subject} brings its own key",
+                subject=subject,
+                hint="keys are from the trust store",
+            )
+        hint = kind.hint
+    elif isinstance(kind, ChainMaterial):
+        certificates = kind.certificates
+    else:
+        certificates = (kind.certificate,)
     message = _object(top.get("messageSignature"), "messageSignature", subject)
     _only(message, {"messageDigest", "signature"}, "messageSignature", subject)
     digest = _object(message.get("messageDigest"), "messageDigest", subject)
@@ -115,7 +222,7 @@ def parse_bundle(raw: bytes, *, subject: str) -> MessageBundle:
     signature = _base64(message.get("signature"), "the signature", subject)
     if not 0 < len(signature) <= _MAX_SIGNATURE_BYTES:
         raise BundleError(f"{subject}: the signature is {len(signature)} bytes", subject=subject)
-    return MessageBundle(hint, value_bytes, signature)
+    return MessageBundle(hint, value_bytes, signature, certificates, _timestamps(material, subject))
 
 
 @dataclass(frozen=True, slots=True)

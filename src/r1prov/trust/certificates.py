@@ -1,14 +1,13 @@
-"""X.509 certificates: read strictly, and a chain from a signer to a root that somebody trusts.
+"""X.509 certificates, read strictly.
 
-RFC 5280 §6, narrowed to what signing certificates of private authorities need. What is not
-evaluated (name constraints, policies that exclude, unknown critical extensions) refuses the
-certificate that asks for it. Revocation is not looked up: nothing here uses the network.
-`cryptography` parses and checks signatures; which certificate may issue which is decided here,
-because its own path builder is one for web servers.
+RFC 5280, narrowed to what signing certificates of private authorities need. What is not evaluated
+(name constraints, policies that exclude, unknown critical extensions) refuses the certificate that
+asks for it. `cryptography` parses and checks signatures.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import warnings
@@ -17,23 +16,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from r1prov.errors import CertificateError, KeyFileError
-from r1prov.limits import (
-    MAX_CERTIFICATE_FILE_BYTES,
-    MAX_CHAIN_DEPTH,
-    MAX_CHAIN_SIGNATURE_CHECKS,
-    MAX_ROOT_CERTIFICATES,
-)
-from r1prov.text import quoted
+from r1prov.limits import MAX_CERTIFICATE_FILE_BYTES, MAX_ROOT_CERTIFICATES
 from r1prov.trust.keys import PublicKey, parse_public_key_der
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cryptography import x509
 
-CODE_SIGNING: Final = "1.3.6.1.5.5.7.3.3"
-_ANY_PURPOSE: Final = "2.5.29.37.0"
+_EXT_KEY_USAGE: Final = "2.5.29.37"
 
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _BLOCK = re.compile(
     rb"-----BEGIN CERTIFICATE-----\r?\n(?:[A-Za-z0-9+/=]{1,76}\r?\n)+-----END CERTIFICATE-----"
 )
@@ -47,7 +38,7 @@ _UNDERSTOOD: Final = frozenset(
         "2.5.29.19",  # basicConstraints
         "2.5.29.32",  # certificatePolicies
         "2.5.29.35",  # authorityKeyIdentifier
-        "2.5.29.37",  # extKeyUsage
+        _EXT_KEY_USAGE,
     }
 )
 _NAME_CONSTRAINTS: Final = "2.5.29.30"
@@ -62,6 +53,7 @@ class Certificate:
         der: The certificate.
         subject: Name of the holder (RFC 4514).
         issuer: Name of the issuer.
+        serial: Serial number, unique for its issuer.
         identities: Subject alternative names: e-mail addresses, URIs and DNS names.
         key: The holder's public key.
         not_before: First moment of validity.
@@ -70,12 +62,14 @@ class Certificate:
         max_issuers: How many further issuers may stand below it; None for any number.
         signs: Whether its key may sign data (keyUsage digitalSignature, or no keyUsage).
         purposes: Extended key usages; None where it has none, which means any.
+        purposes_critical: Whether whoever does not understand the extended key usages must refuse.
         fault: Why it can be part of no chain, or None.
     """
 
     der: bytes
     subject: str
     issuer: str
+    serial: int
     identities: tuple[str, ...]
     key: PublicKey
     not_before: datetime
@@ -84,6 +78,7 @@ class Certificate:
     max_issuers: int | None
     signs: bool
     purposes: frozenset[str] | None
+    purposes_critical: bool
     fault: str | None
     _parsed: Any
 
@@ -91,6 +86,17 @@ class Certificate:
     def fingerprint(self) -> str:
         """SHA-256 of the certificate in hex."""
         return hashlib.sha256(self.der).hexdigest()
+
+    def pem(self) -> bytes:
+        """The certificate as one PEM block."""
+        text = base64.b64encode(self.der).decode()
+        lines = [text[i : i + 64] for i in range(0, len(text), 64)]
+        return "\n".join([_BEGIN, *lines, _END, ""]).encode()
+
+    def to_cryptography(self) -> x509.Certificate:
+        """The certificate as the library has it."""
+        parsed: x509.Certificate = self._parsed
+        return parsed
 
     @property
     def self_signed(self) -> bool:
@@ -114,41 +120,12 @@ class Certificate:
         return hash(self.der)
 
 
-@dataclass(frozen=True, slots=True)
-class ChainFault:
-    """Why a chain is not trusted.
-
-    Attributes:
-        rule: Name of the rule in the rule table.
-        certificate: Holder of the certificate it is about.
-        message: One sentence.
-        expected: What the rule asks for.
-        found: What is there.
-    """
-
-    rule: str
-    certificate: str
-    message: str
-    expected: str
-    found: str
-
-
-@dataclass(frozen=True, slots=True)
-class ChainDecision:
-    """What came of a chain: a path from the signer to a trusted root, or the fault."""
-
-    path: tuple[Certificate, ...]
-    fault: ChainFault | None = None
-
-
 def parse_certificates(pem: bytes, *, subject: str) -> tuple[Certificate, ...]:
     """Read a PEM file of certificates; text around them, as in root bundles, is passed over.
 
     Raises:
         CertificateError: None in it, too many, one malformed, or a private key beside them.
     """
-    import base64
-
     if len(pem) > MAX_CERTIFICATE_FILE_BYTES:
         raise CertificateError(f"{subject} is too large for certificates", subject=subject)
     if b"PRIVATE KEY-----" in pem:
@@ -236,6 +213,7 @@ def _certificate(der: bytes, parsed: x509.Certificate, key: PublicKey) -> Certif
         der=der,
         subject=parsed.subject.rfc4514_string(),
         issuer=parsed.issuer.rfc4514_string(),
+        serial=parsed.serial_number,
         identities=tuple(identities),
         key=key,
         not_before=parsed.not_valid_before_utc,
@@ -245,6 +223,7 @@ def _certificate(der: bytes, parsed: x509.Certificate, key: PublicKey) -> Certif
         max_issuers=basic.path_length if basic and basic.ca else None,
         signs=usage is None or usage.digital_signature,
         purposes=None if purposes is None else frozenset(one.dotted_string for one in purposes),
+        purposes_critical=_EXT_KEY_USAGE in extensions and extensions[_EXT_KEY_USAGE].critical,
         fault=_fault(parsed, extensions),
         _parsed=parsed,
     )
@@ -267,144 +246,3 @@ def _fault(
         if one.critical and oid not in _UNDERSTOOD:
             return f"has the critical extension {oid}, which is not understood"
     return None
-
-
-def verify_chain(
-    leaf: Certificate,
-    issuers: Sequence[Certificate],
-    roots: Sequence[Certificate],
-    *,
-    at: datetime,
-    purpose: str = CODE_SIGNING,
-) -> ChainDecision:
-    """Find a path from a signer's certificate to a trusted root.
-
-    Only self-signed certificates among `roots` are trusted; others there help to find the path.
-
-    Args:
-        leaf: The signer's certificate.
-        issuers: Certificates that came with the signature; none of them is trusted.
-        roots: Certificates that the user trusts.
-        at: When every certificate of the path must be valid: now, or a proven time of signing.
-        purpose: Extended key usage (dotted) that the leaf must have, and issuers may not exclude.
-    """
-    trusted = [one for one in roots if one.self_signed]
-    helpers = [one for one in roots if not one.self_signed]
-    search = _Search(trusted, [*issuers, *helpers], at, purpose)
-    fault = search.leaf_fault(leaf)
-    if fault is not None:
-        return ChainDecision((), fault)
-    if leaf in trusted:
-        return ChainDecision((leaf,))
-    path = search.above((leaf,))
-    if path is not None:
-        return ChainDecision(path)
-    if search.faults:
-        return ChainDecision((), search.faults[0])
-    what = (
-        "no given certificate is a root, that is, signed by itself"
-        if not trusted
-        else ("none of the given roots issued it, nor an issuer of it")
-    )
-    return ChainDecision(
-        (),
-        ChainFault(
-            "certificate-untrusted",
-            leaf.subject,
-            f"the certificate does not lead to a trusted root: {what}",
-            expected=", ".join(one.subject for one in trusted[:4]) or "a trusted root",
-            found=f"issued by {leaf.issuer}",
-        ),
-    )
-
-
-class _Search:
-    """One search for a path. Every fault on the way is kept, the nearest to the leaf first."""
-
-    def __init__(
-        self, trusted: list[Certificate], issuers: list[Certificate], at: datetime, purpose: str
-    ) -> None:
-        self._trusted = trusted
-        self._issuers = issuers
-        self._at = at
-        self._purpose = purpose
-        self._checks = 0
-        self.faults: list[ChainFault] = []
-
-    def leaf_fault(self, leaf: Certificate) -> ChainFault | None:
-        """Why a certificate cannot be that of a signer."""
-        common = self._common_fault(leaf)
-        if common is not None:
-            return common
-        if not leaf.signs:
-            return _usage(leaf, "may not sign data", "keyUsage digitalSignature", "without it")
-        if leaf.purposes is None or self._purpose not in leaf.purposes:
-            found = "none" if leaf.purposes is None else ", ".join(sorted(leaf.purposes))
-            wanted = f"extended key usage {self._purpose}"
-            return _usage(leaf, "is not for this kind of signature", wanted, found)
-        return None
-
-    def above(self, path: tuple[Certificate, ...]) -> tuple[Certificate, ...] | None:
-        """The path up to a trusted root, or None."""
-        if len(path) >= MAX_CHAIN_DEPTH:
-            return None
-        top = path[-1]
-        for candidates, is_root in ((self._trusted, True), (self._issuers, False)):
-            for issuer in candidates:
-                if issuer in path or issuer.subject != top.issuer or not self._issued(top, issuer):
-                    continue
-                fault = self._common_fault(issuer) or self._issuer_fault(issuer, path)
-                if fault is not None:
-                    self.faults.append(fault)
-                    continue
-                found = (*path, issuer) if is_root else self.above((*path, issuer))
-                if found is not None:
-                    return found
-        return None
-
-    def _issued(self, certificate: Certificate, issuer: Certificate) -> bool:
-        self._checks += 1
-        return self._checks <= MAX_CHAIN_SIGNATURE_CHECKS and certificate.issued_by(issuer)
-
-    def _common_fault(self, one: Certificate) -> ChainFault | None:
-        if one.fault is not None:
-            return _usage(one, one.fault, "a certificate that can be checked in full", one.fault)
-        if self._at < one.not_before or self._at > one.not_after:
-            state = "is not valid yet" if self._at < one.not_before else "has expired"
-            return ChainFault(
-                "certificate-expired",
-                one.subject,
-                f"the certificate of {quoted(one.subject)} {state}",
-                expected=f"valid at {self._at:%Y-%m-%d %H:%MZ}",
-                found=f"valid from {one.not_before:%Y-%m-%d %H:%MZ} to "
-                f"{one.not_after:%Y-%m-%d %H:%MZ}",
-            )
-        return None
-
-    def _issuer_fault(
-        self, issuer: Certificate, path: tuple[Certificate, ...]
-    ) -> ChainFault | None:
-        if not issuer.authority:
-            wanted = "basicConstraints CA and keyUsage keyCertSign"
-            return _usage(issuer, "may not issue certificates", wanted, "without them")
-        # RFC 5280 §4.2.1.9: issuers of their own name (a key change) do not count.
-        below = sum(one.subject != one.issuer for one in path[1:])
-        if issuer.max_issuers is not None and below > issuer.max_issuers:
-            wanted = f"at most {issuer.max_issuers} issuers below it"
-            return _usage(issuer, "stands too high in the chain", wanted, str(below))
-        purposes = issuer.purposes
-        if purposes is not None and not purposes & {self._purpose, _ANY_PURPOSE}:
-            wanted = f"extended key usage {self._purpose}, or none stated"
-            found = ", ".join(sorted(purposes))
-            return _usage(issuer, "may not issue for this kind of signature", wanted, found)
-        return None
-
-
-def _usage(one: Certificate, what: str, expected: str, found: str) -> ChainFault:
-    return ChainFault(
-        "certificate-usage",
-        one.subject,
-        f"the certificate of {quoted(one.subject)} {what}",
-        expected=expected,
-        found=found,
-    )

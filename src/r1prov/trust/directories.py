@@ -11,10 +11,11 @@ import os
 from pathlib import Path
 
 from r1prov.errors import InputError, NotFound, TrustFileError, Unreadable
-from r1prov.limits import MAX_KEY_FILE_BYTES, MAX_TRUST_FILE_BYTES
+from r1prov.limits import MAX_CERTIFICATE_FILE_BYTES, MAX_KEY_FILE_BYTES, MAX_TRUST_FILE_BYTES
 from r1prov.trust.openpgp import OpenPgpKey, parse_openpgp_key
 from r1prov.trust.shipped import shipped_dir
-from r1prov.trust.store import TrustStore, merge, parse_trust_store
+from r1prov.trust.store import TrustStore, merge
+from r1prov.trust.trust_file import parse_trust_store
 
 TRUST_FILE = "trust.toml"
 HUB_KEY_FILE = "huggingface-system-key.json"
@@ -49,23 +50,24 @@ def read_file(path: Path, cap: int) -> bytes:
 
 
 def load_trust_directory(directory: Path) -> TrustStore:
-    """Read `trust.toml` and the keys it names from one directory.
+    """Read `trust.toml` and the files it names from one directory.
 
     Raises:
         NotFound: No `trust.toml` there.
-        TrustFileError: It is malformed, or a key file is.
+        TrustFileError: It is malformed, or a file it names is.
     """
     path = directory / TRUST_FILE
 
-    def read_key(name: str) -> bytes:
+    def read_beside(name: str) -> bytes:
         try:
-            return read_file(directory / name, MAX_KEY_FILE_BYTES)
+            # Keys are held to their own cap when they are parsed.
+            return read_file(directory / name, MAX_CERTIFICATE_FILE_BYTES)
         except NotFound:
             raise TrustFileError(
-                f"names key file {name}, which is not beside it", subject=str(path)
+                f"names the file {name}, which is not beside it", subject=str(path)
             ) from None
 
-    return parse_trust_store(read_file(path, MAX_TRUST_FILE_BYTES), read_key, subject=str(path))
+    return parse_trust_store(read_file(path, MAX_TRUST_FILE_BYTES), read_beside, subject=str(path))
 
 
 def load_trust_store(directory: Path | None = None) -> TrustStore:

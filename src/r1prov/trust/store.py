@@ -1,35 +1,53 @@
-"""The trust store: which keys are trusted, what each may sign, since and until when.
+"""The trust store: keys and authorities, what each may sign, since and until when.
 
-Pure: bytes in, decision out. There is no trusted timestamp in a signature yet, so the validity of
-a key is judged at the time of the check: a signature of an expired key does not count, however old
-it says it is.
+Pure: values in, decision out. Validity is judged when a signature is proven to have been made, by a
+timestamp of an authority that the trust store names; without one, at the time of the check: a
+signature of an expired key does not count, however old it says it is.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import Enum
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from r1prov.errors import KeyFileError, NameRuleError, TrustFileError
-from r1prov.formats.names import check_path
-from r1prov.limits import MAX_TRUST_FILE_BYTES
-from r1prov.trust.keys import PublicKey, parse_public_key
+from r1prov.errors import CertificateError
+from r1prov.trust.authorities import (
+    TimestampAuthority,
+    TrustedAuthority,
+    proof_of_time,
+    still_revoked,
+    vouch,
+)
+from r1prov.trust.certificates import Certificate, parse_certificate
+from r1prov.trust.scope import matches
+from r1prov.trust.states import (
+    SignatureCheck,
+    SignatureState,
+    TimestampCheck,
+    different_signers,
+    earliest,
+)
+from r1prov.trust.timestamps import check_timestamps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from r1prov.trust.bundle import MessageBundle
+    from r1prov.trust.keys import PublicKey
 
-SCHEMA = "r1prov/trust/1"
-_KEY_ID = re.compile(r"[0-9a-f]{64}")
-# `*` and `?` only: a class such as [a-z] is easy to get wrong in a trust decision.
-_MODEL_GLOB = re.compile(r"[A-Za-z0-9._*?-]{1,128}")
-_MAX_KEYS = 1000
+__all__ = [
+    "SignatureCheck",
+    "SignatureState",
+    "Threshold",
+    "TrustDecision",
+    "TrustStore",
+    "TrustedKey",
+    "decide",
+    "merge",
+    "standing",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +58,11 @@ class TrustedKey:
         key: The public key.
         file: Its file, beside the trust file.
         owner: Whose it is.
-        valid_from: First moment of validity.
-        valid_until: First moment after it.
+        valid_from: First moment of a check at which it counts.
+        valid_until: First moment of a signature, or else of a check, at which it no longer does.
         revoked_at: When it was revoked; None if it is not.
         revoked_reason: Why.
+        invalid_from: Since when a revoked key is not to be believed; None for ever.
         models: Patterns (`*`, `?`) of model names that it may sign.
     """
 
@@ -54,12 +73,13 @@ class TrustedKey:
     valid_until: datetime
     revoked_at: datetime | None = None
     revoked_reason: str | None = None
+    invalid_from: datetime | None = None
     models: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """How many different keys must have signed, for models whose name matches."""
+    """How many different signers are needed, for models whose name matches."""
 
     models: tuple[str, ...]
     signatures: int
@@ -67,53 +87,31 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class TrustStore:
-    """Trusted keys, thresholds, and the trust files they come from."""
+    """Trusted keys and authorities, thresholds, and the trust files they come from."""
 
     keys: tuple[TrustedKey, ...]
     thresholds: tuple[Threshold, ...]
     locations: tuple[str, ...]
+    authorities: tuple[TrustedAuthority, ...] = ()
+    timestamp_authorities: tuple[TimestampAuthority, ...] = ()
 
     def threshold(self, model: str) -> int:
         """Signatures that a model needs: the highest threshold that matches its name, else 1."""
         return max(
-            (one.signatures for one in self.thresholds if _matches(model, one.models)), default=1
+            (one.signatures for one in self.thresholds if matches(model, one.models)), default=1
         )
-
-
-class SignatureState(Enum):
-    """What became of one signature. Only `GOOD` counts."""
-
-    GOOD = "good"
-    BAD_SIGNATURE = "bad signature"
-    UNKNOWN_KEY = "unknown key"
-    EXPIRED = "expired"
-    NOT_YET_VALID = "not yet valid"
-    REVOKED = "revoked"
-    OUT_OF_SCOPE = "out of scope"
-
-
-@dataclass(frozen=True, slots=True)
-class SignatureCheck:
-    """One signature and what became of it.
-
-    Attributes:
-        bundle: Name of the bundle file.
-        key_id: Key that made it, or the key the bundle names.
-        owner: Owner of that key; None if the key is unknown.
-        state: What became of it.
-        detail: One sentence.
-    """
-
-    bundle: str
-    key_id: str
-    owner: str | None
-    state: SignatureState
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class TrustDecision:
-    """Whether enough trusted keys signed, and what became of each signature."""
+    """Whether enough trusted signers signed, and what became of each signature.
+
+    Attributes:
+        trusted: Whether as many signed as the threshold asks for.
+        checks: What became of each signature.
+        good_keys: How many different signers made a good one: keys, or identities of certificates.
+        threshold: How many it takes.
+    """
 
     trusted: bool
     checks: tuple[SignatureCheck, ...]
@@ -129,27 +127,25 @@ def decide(
     bundles: Sequence[tuple[str, MessageBundle]],
     now: datetime,
 ) -> TrustDecision:
-    """Decide whether `data`, a manifest of `model`, is signed by enough trusted keys.
+    """Decide whether `data`, a manifest of `model`, is signed by enough trusted signers.
 
-    Different keys are counted by their bytes: one key twice, or under two names, counts once.
+    Different keys are counted by their bytes, certificates by the identity they were asked for:
+    either of them twice, or under two names, counts once.
 
     Args:
         store: Whom we trust.
         model: Model name in the manifest.
         data: The exact bytes of the manifest file.
         bundles: File name and content of each signature.
-        now: When validity is judged.
+        now: When validity is judged where no timestamp proves an earlier time.
     """
     digest = hashlib.sha256(data).digest()
-    checks = []
-    good: set[bytes] = set()
-    for name, bundle in bundles:
-        check, key = _check(store, model, data, digest, name, bundle, now)
-        checks.append(check)
-        if check.state is SignatureState.GOOD and key is not None:
-            good.add(key.key.spki)
+    checks = tuple(
+        _check(store, model, data, digest, name, bundle, now) for name, bundle in bundles
+    )
+    good = different_signers(checks)
     threshold = store.threshold(model)
-    return TrustDecision(len(good) >= threshold, tuple(checks), len(good), threshold)
+    return TrustDecision(good >= threshold, checks, good, threshold)
 
 
 def _check(
@@ -160,55 +156,132 @@ def _check(
     name: str,
     bundle: MessageBundle,
     now: datetime,
-) -> tuple[SignatureCheck, TrustedKey | None]:
-    """Find the key that made a signature, and whether it may."""
+) -> SignatureCheck:
+    """Find who made a signature, and whether they may."""
     hinted = [one for one in store.keys if one.key.key_id == bundle.key_hint]
     if bundle.digest != digest:
         owner = hinted[0].owner if hinted else None
         detail = "the file is not the one that was signed: its SHA-256 is another"
-        state = SignatureState.BAD_SIGNATURE
-        return SignatureCheck(name, bundle.key_hint, owner, state, detail), None
+        return SignatureCheck(name, bundle.key_hint, owner, SignatureState.BAD_SIGNATURE, detail)
+    if bundle.certificates:
+        return _check_certified(store, model, data, name, bundle, now)
     # The hint is only a hint: without a match every trusted key is tried.
     for key in hinted or store.keys:
         if key.key.verify(bundle.signature, data):
-            state, detail = standing(key, model, now)
-            return SignatureCheck(name, key.key.key_id, key.owner, state, detail), key
+            stamps = _timestamps(store, bundle, now)
+            state, detail = standing(key, model, now, earliest(stamps))
+            return SignatureCheck(name, key.key.key_id, key.owner, state, detail, timestamps=stamps)
     if hinted:
         detail = f"not a signature by the key it names, of {hinted[0].owner}"
         state = SignatureState.BAD_SIGNATURE
-        return SignatureCheck(name, bundle.key_hint, hinted[0].owner, state, detail), None
+        return SignatureCheck(name, bundle.key_hint, hinted[0].owner, state, detail)
     detail = f"signed by key {bundle.key_hint or '(unnamed)'}, which is not in the trust store"
-    return SignatureCheck(name, bundle.key_hint, None, SignatureState.UNKNOWN_KEY, detail), None
+    return SignatureCheck(name, bundle.key_hint, None, SignatureState.UNKNOWN_KEY, detail)
 
 
-def standing(key: TrustedKey, model: str, now: datetime) -> tuple[SignatureState, str]:
-    """Whether a key may sign for a model now, and one sentence on it."""
-    who = f"key {key.key.key_id8} of {key.owner}"
-    if key.revoked_at is not None:
+def _check_certified(
+    store: TrustStore, model: str, data: bytes, name: str, bundle: MessageBundle, now: datetime
+) -> SignatureCheck:
+    """Whether a signature with a certificate is by someone whom an authority vouches for.
+
+    A key that the trust store lists is judged as such, whatever certificate comes with it, where
+    that makes the signature count, or refuses it for good.
+    """
+    try:
+        leaf, *issuers = read_chain(bundle.certificates, subject=name)
+    except CertificateError as error:
+        state = SignatureState.CERTIFICATE_USAGE
+        return SignatureCheck(name, bundle.key_hint, None, state, error.message)
+    if not leaf.key.verify(bundle.signature, data):
+        detail = "not a signature by the certificate that it comes with"
+        state = SignatureState.BAD_SIGNATURE
+        return SignatureCheck(name, leaf.key.key_id, None, state, detail)
+    stamps = _timestamps(store, bundle, now)
+    proven = earliest(stamps)
+    answer = vouch(leaf, issuers, store.authorities, model=model, now=now, proven=proven)
+    for key in store.keys:
+        if key.key != leaf.key:
+            continue
+        state, detail = standing(key, model, now, proven)
+        final = state in (SignatureState.GOOD, SignatureState.REVOKED)
+        if final or answer.state is SignatureState.CERTIFICATE_UNTRUSTED:
+            return SignatureCheck(name, key.key.key_id, key.owner, state, detail, timestamps=stamps)
+    return SignatureCheck(
+        bundle=name,
+        key_id=leaf.key.key_id,
+        owner=answer.authority.owner if answer.authority else None,
+        state=answer.state,
+        detail=answer.detail + _when(proven, answer.state),
+        identities=answer.identities,
+        authority=answer.authority.id if answer.authority else None,
+        timestamps=stamps,
+    )
+
+
+def read_chain(certificates: Sequence[bytes], *, subject: str) -> list[Certificate]:
+    """The certificates of a bundle, the signer's first.
+
+    Raises:
+        CertificateError: One is malformed.
+    """
+    return [
+        parse_certificate(der, subject=f"{subject}, certificate {number}")
+        for number, der in enumerate(certificates, 1)
+    ]
+
+
+def _timestamps(
+    store: TrustStore, bundle: MessageBundle, now: datetime
+) -> tuple[TimestampCheck, ...]:
+    return check_timestamps(
+        bundle.timestamps, bundle.signature, store.timestamp_authorities, now=now
+    )
+
+
+def _when(proven: datetime | None, state: SignatureState) -> str:
+    if proven is None or state is not SignatureState.GOOD:
+        return ""
+    return f", timestamped {proven:%Y-%m-%d %H:%MZ}"
+
+
+def standing(
+    key: TrustedKey, model: str, now: datetime, proven: datetime | None = None
+) -> tuple[SignatureState, str]:
+    """Whether a key may sign for a model, and one sentence on it.
+
+    Args:
+        key: The key.
+        model: The model.
+        now: When its validity is judged; its end only where no time is proven.
+        proven: When the signature is proven to have been made; None if nothing proves a time.
+    """
+    who, at = f"key {key.key.key_id8} of {key.owner}", proven or now
+    if key.revoked_at is not None and still_revoked(key.invalid_from, proven):
         day = f"{key.revoked_at:%Y-%m-%d}"
         return SignatureState.REVOKED, f"{who} was revoked on {day}: {key.revoked_reason}"
+    # By now: who is trusted from today on may have signed before, and a proof of it takes nothing.
     if now < key.valid_from:
         return SignatureState.NOT_YET_VALID, f"{who} is valid from {key.valid_from:%Y-%m-%d %H:%MZ}"
-    if now >= key.valid_until:
+    if at >= key.valid_until:
         until = f"{key.valid_until:%Y-%m-%d %H:%MZ}"
-        detail = f"{who} was valid until {until}, and nothing proves that it signed before"
+        detail = f"{who} was valid until {until}, and {proof_of_time(proven)}"
         return SignatureState.EXPIRED, detail
-    if not _matches(model, key.models):
+    if not matches(model, key.models):
         return SignatureState.OUT_OF_SCOPE, f"{who} may sign {', '.join(key.models)}, not {model}"
-    return SignatureState.GOOD, f"good signature of {who}"
-
-
-def _matches(model: str, globs: Iterable[str]) -> bool:
-    return any(fnmatchcase(model, glob) for glob in globs)
+    good = SignatureState.GOOD
+    return good, f"good signature of {who}{_when(proven, good)}"
 
 
 def merge(stores: Iterable[TrustStore]) -> TrustStore:
-    """Several stores as one. A key in any is trusted.
+    """Several stores as one. A key or an authority in any is trusted.
 
     Of the same key the later store's entry counts, so that a user can narrow what a shipped key
-    may do; a revocation in any store wins.
+    may do; a revocation in any store wins. Authorities are taken in the same way, by their root:
+    the later store's entries of a root replace those of the earlier.
     """
     keys: dict[bytes, TrustedKey] = {}
+    authorities: dict[str, list[TrustedAuthority]] = {}
+    clocks: dict[str, TimestampAuthority] = {}
     thresholds: list[Threshold] = []
     locations: list[str] = []
     for store in stores:
@@ -216,186 +289,25 @@ def merge(stores: Iterable[TrustStore]) -> TrustStore:
             known = keys.get(key.key.spki)
             if known is None or known.revoked_at is None:
                 keys[key.key.spki] = key
+        for root in {one.id: None for one in store.authorities}:
+            lost = [one for one in authorities.get(root, ()) if one.revoked_at or one.revoked]
+            own = [one for one in store.authorities if one.id == root]
+            authorities[root] = [*(_revoked_only(one) for one in lost), *own]
+        for clock in store.timestamp_authorities:
+            other = clocks.get(clock.id)
+            if other is None or other.revoked_at is None:
+                clocks[clock.id] = clock
         thresholds += store.thresholds
         locations += store.locations
-    return TrustStore(tuple(keys.values()), tuple(thresholds), tuple(locations))
-
-
-def parse_trust_store(raw: bytes, read_key: Callable[[str], bytes], *, subject: str) -> TrustStore:
-    """Read a trust file strictly: a misspelt key must not weaken a trust decision.
-
-    Args:
-        raw: The bytes of `trust.toml`.
-        read_key: Returns the bytes of a key file named in it.
-        subject: Name of the trust file, for messages.
-
-    Raises:
-        TrustFileError: It, or a key file it names, is malformed.
-    """
-    import tomli
-
-    if len(raw) > MAX_TRUST_FILE_BYTES:
-        raise TrustFileError(f"{subject} is too large", subject=subject)
-    try:
-        top = tomli.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise TrustFileError(f"{subject} is not TOML: {error}", subject=subject) from None
-    table = _Table(top, "the file", subject)
-    table.only("schema", "keys", "thresholds")
-    if table.text("schema") != SCHEMA:
-        raise table.error(f"schema is not `{SCHEMA}`")
-    keys = tuple(_trusted_key(one, read_key) for one in table.tables("keys"))
-    if len(keys) > _MAX_KEYS:
-        raise table.error(f"has {len(keys):,} keys; the cap is {_MAX_KEYS:,}")
-    ids = [one.key.key_id for one in keys]
-    for key_id in ids:
-        if ids.count(key_id) > 1:
-            raise table.error(f"has key {key_id} twice")
-    thresholds = []
-    for one in table.tables("thresholds"):
-        one.only("models", "signatures")
-        thresholds.append(Threshold(one.globs("models"), one.count("signatures")))
-    return TrustStore(keys, tuple(thresholds), (subject,))
-
-
-def _trusted_key(table: _Table, read_key: Callable[[str], bytes]) -> TrustedKey:
-    table.only(
-        *("id", "file", "owner", "valid_from", "valid_until"),
-        *("revoked_at", "revoked_reason", "models"),
-    )
-    key_id, file = table.text("id"), table.text("file")
-    if not _KEY_ID.fullmatch(key_id):
-        raise table.error("`id` is not 64 lower-case hex digits")
-    try:
-        check_path(file)
-    except NameRuleError as error:
-        raise table.error(f"`file`: {error.message}") from None
-    if "/" in file:
-        raise table.error("`file` must lie beside the trust file")
-    try:
-        key = parse_public_key(read_key(file), subject=file)
-    except KeyFileError as error:
-        raise TrustFileError(error.message, subject=file, hint=error.hint) from None
-    if key.key_id != key_id:
-        raise table.error(f"`id` is {key_id}, and the key in {file} has {key.key_id}")
-    valid_from, valid_until = table.instant("valid_from"), table.instant("valid_until")
-    if valid_until <= valid_from:
-        raise table.error("`valid_until` is not after `valid_from`")
-    revoked_at = table.instant("revoked_at") if table.has("revoked_at") else None
-    if (revoked_at is None) != (not table.has("revoked_reason")):
-        raise table.error("`revoked_at` and `revoked_reason` go together")
-    return TrustedKey(
-        key=key,
-        file=file,
-        owner=table.text("owner"),
-        valid_from=valid_from,
-        valid_until=valid_until,
-        revoked_at=revoked_at,
-        revoked_reason=table.text("revoked_reason") if revoked_at else None,
-        models=table.globs("models"),
+    return TrustStore(
+        tuple(keys.values()),
+        tuple(thresholds),
+        tuple(locations),
+        tuple(one for same in authorities.values() for one in same),
+        tuple(clocks.values()),
     )
 
 
-class _Table:
-    """One TOML table, read with errors that name the file and the place."""
-
-    def __init__(self, value: dict[str, object], where: str, subject: str) -> None:
-        self._value = value
-        self._where = where
-        self._subject = subject
-
-    def error(self, message: str) -> TrustFileError:
-        return TrustFileError(f"{self._subject}, {self._where}: {message}", subject=self._subject)
-
-    def has(self, name: str) -> bool:
-        return name in self._value
-
-    def only(self, *known: str) -> None:
-        unknown = sorted(self._value.keys() - set(known))
-        if unknown:
-            raise self.error(f"unknown key `{unknown[0]}`")
-
-    def text(self, name: str) -> str:
-        value = self._value.get(name)
-        if not isinstance(value, str) or not value or not value.isprintable() or len(value) > 1024:
-            raise self.error(f"`{name}` is missing or not a printable string")
-        return value
-
-    def count(self, name: str) -> int:
-        value = self._value.get(name)
-        if type(value) is not int or not 1 <= value <= _MAX_KEYS:
-            raise self.error(f"`{name}` is missing or not a number from 1 to {_MAX_KEYS}")
-        return value
-
-    def instant(self, name: str) -> datetime:
-        value = self._value.get(name)
-        if not isinstance(value, datetime) or value.tzinfo is None:
-            raise self.error(
-                f"`{name}` is missing or not a time with an offset, such as …T00:00:00Z"
-            )
-        try:
-            return value.astimezone(UTC)
-        except OverflowError:
-            raise self.error(f"`{name}` is out of range") from None
-
-    def globs(self, name: str) -> tuple[str, ...]:
-        value = self._value.get(name)
-        if not isinstance(value, list) or not value:
-            raise self.error(f"`{name}` is missing or not a list of model names")
-        for one in value:
-            if not isinstance(one, str) or not _MODEL_GLOB.fullmatch(one):
-                raise self.error(f"`{name}`: {one!r} is not a model name with `*` or `?`")
-        return tuple(value)
-
-    def tables(self, name: str) -> list[_Table]:
-        value = self._value.get(name, [])
-        if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-            raise self.error(f"`{name}` is not a list of tables")
-        return [_Table(one, f"{name}[{i}]", self._subject) for i, one in enumerate(value)]
-
-
-def trust_store_toml(store: TrustStore) -> bytes:
-    """A trust file with the keys and thresholds of a store; `parse_trust_store` reads it back.
-
-    Raises:
-        TrustFileError: A value that no trust file may hold.
-    """
-    lines = [f'schema = "{SCHEMA}"']
-    for one in sorted(store.keys, key=lambda key: key.key.key_id):
-        lines += [
-            "",
-            "[[keys]]",
-            f'id = "{one.key.key_id}"',
-            f"file = {_quoted(one.file)}",
-            f"owner = {_quoted(one.owner)}",
-            f"valid_from = {_instant(one.valid_from)}",
-            f"valid_until = {_instant(one.valid_until)}",
-        ]
-        if one.revoked_at is not None:
-            lines += [
-                f"revoked_at = {_instant(one.revoked_at)}",
-                f"revoked_reason = {_quoted(one.revoked_reason or 'not stated')}",
-            ]
-        lines.append(f"models = [{', '.join(map(_quoted, one.models))}]")
-    for threshold in store.thresholds:
-        lines += [
-            "",
-            "[[thresholds]]",
-            f"models = [{', '.join(map(_quoted, threshold.models))}]",
-            f"signatures = {threshold.signatures}",
-        ]
-    raw = ("\n".join(lines) + "\n").encode()
-    pems = {one.file: one.key.pem() for one in store.keys}
-    parse_trust_store(raw, pems.__getitem__, subject="the new trust file")
-    return raw
-
-
-def _quoted(text: str) -> str:
-    if not text.isprintable():
-        raise TrustFileError("has a character that cannot be printed", subject=text)
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _instant(value: datetime) -> str:
-    # Not strftime: it drops fractions and, before the year 1000, a leading zero.
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+def _revoked_only(one: TrustedAuthority) -> TrustedAuthority:
+    """An entry whose revocations hold, and which vouches for nobody."""
+    return replace(one, identities=(), subjects=())

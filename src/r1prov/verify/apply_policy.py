@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from r1prov.manifest.roles import found_by_name
 from r1prov.manifest.schema import Role
 from r1prov.text import plural
-from r1prov.trust.store import SignatureState
+from r1prov.trust.states import SignatureState, different_signers
 from r1prov.verify.checks.identity import EXPECT_FULL, meets
 from r1prov.verify.checks.listing import OTHER_FILES, part_of
 from r1prov.verify.findings import Coverage, CoverageState, Finding, Part, finding
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from r1prov.manifest.commit_proof import ProofResult
     from r1prov.manifest.schema import Manifest
     from r1prov.manifest.shelf import ShelvedManifest
+    from r1prov.trust.states import SignatureCheck
     from r1prov.trust.store import TrustDecision
     from r1prov.verify.policy import ModelEntry, PolicyFile, RuleOverride
 
@@ -113,23 +114,26 @@ def _manifest_demands(entry: ModelEntry, shelved: ShelvedManifest) -> Iterator[F
 def _signer_demands(
     entry: ModelEntry, manifest_file: str, trusted: TrustDecision
 ) -> Iterator[Finding]:
-    if not entry.signers and entry.threshold is None:
+    if not entry.names_signers and entry.threshold is None:
         return
-    # A key id is the digest of the key, so different ids are different keys.
-    good = {one.key_id for one in trusted.checks if one.state is SignatureState.GOOD}
-    counting = good & set(entry.signers) if entry.signers else good
+    good = [one for one in trusted.checks if one.state is SignatureState.GOOD]
     needed = entry.threshold or 1
-    if len(counting) >= needed:
+    if different_signers(filter(entry.counts, good)) >= needed:
         return
-    whose = f" of these {len(entry.signers)}" if entry.signers else ""
+    whose = entry.wanted_signers() or "anyone that is trusted"
     yield finding(
         "policy-signers",
         manifest_file,
-        f"too few good signatures by keys that the policy names ({entry.where})",
-        expected=f"{plural(needed, 'key')}{whose}: "
-        + (", ".join(key[:8] for key in entry.signers[:_NAMED]) or "any that is trusted"),
-        found=", ".join(sorted(key[:8] for key in good)) or "none",
+        f"too few good signatures by signers that the policy names ({entry.where})",
+        expected=f"{plural(needed, 'signer')}: {whose}",
+        found=", ".join(sorted({_signer(one) for one in good})) or "none",
     )
+
+
+def _signer(one: SignatureCheck) -> str:
+    if one.authority is None:
+        return one.key_id[:8]
+    return f"{', '.join(one.identities)} of authority {one.authority[:8]}"
 
 
 def _run_demands(policy: Policy, entry: ModelEntry) -> Iterator[Finding]:

@@ -112,10 +112,6 @@ def describe_use(shelved: ShelvedManifest, chosen: str, trusted: TrustDecision) 
         sha256=shelved.sha256,
         chosen=chosen,
         tree_digest=manifest.tree_digest() if manifest.complete else None,
-        signers=tuple(
-            f"{check.owner or 'unknown signer'}, key {check.key_id[:8] or 'unnamed'}: "
-            + check.state.name.lower().replace("_", " ")
-            for check in trusted.checks
-        ),
+        signers=tuple(check.line() for check in trusted.checks),
         trusted=trusted.trusted,
     )

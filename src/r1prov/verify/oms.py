@@ -61,7 +61,7 @@ def verify_with_bundle(
     now: datetime | None = None,
     progress: Callable[[int], Callable[[int], None]] | None = None,
 ) -> Report:
-    """Verify a model against the bundle of any OMS tool, signed with a key of the trust store.
+    """Verify a model against the bundle of any OMS tool, signed as the trust store asks.
 
     Every byte is read: neither cached digests nor those that a store states take part.
 
@@ -88,6 +88,9 @@ def verify_with_bundle(
             file.bundle,
             store,
             public_key=signed.key,
+            certificate_roots=signed.roots,
+            at=now or started,
+            timestamp_authorities=authorities.trust.timestamp_authorities,
             ignore_paths=file.inside(store),
             workers=policy.workers,
             on_bytes=watch(store, progress),

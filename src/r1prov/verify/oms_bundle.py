@@ -16,16 +16,23 @@ from typing import TYPE_CHECKING
 from r1prov.errors import OmsError
 from r1prov.limits import MAX_OMS_BUNDLE_BYTES
 from r1prov.manifest.oms import OmsBundle, OmsFinding, OmsResult, parse_oms_bundle, verify_oms
-from r1prov.manifest.oms_signature import OmsSigner, key_hints, verify_with_key
+from r1prov.manifest.oms_signature import (
+    OmsSigner,
+    key_hints,
+    verify_with_certificates,
+    verify_with_key,
+)
 from r1prov.manifest.oms_statement import parse_statement, path_fault
 from r1prov.stores.base import EntryKind
 from r1prov.stores.local import LocalStore
 from r1prov.text import plural, quoted
-from r1prov.trust.bundle import KeyMaterial, MessageBundle
+from r1prov.trust.bundle import ChainMaterial, KeyMaterial, MessageBundle
 from r1prov.trust.directories import read_file
 from r1prov.trust.dsse import pre_authentication_encoding
-from r1prov.trust.store import SignatureCheck, SignatureState, TrustDecision, TrustStore
+from r1prov.trust.states import SignatureCheck, SignatureState, earliest
+from r1prov.trust.store import TrustDecision, TrustStore
 from r1prov.trust.store import decide as decide_trust
+from r1prov.trust.timestamps import check_timestamps
 from r1prov.verify.checks.provenance import check_signatures
 from r1prov.verify.findings import (
     Coverage,
@@ -42,9 +49,11 @@ if TYPE_CHECKING:
 
     from r1prov.manifest.oms_statement import OmsStatement
     from r1prov.stores.base import Store
+    from r1prov.trust.authorities import TimestampAuthority
     from r1prov.trust.certificates import Certificate
     from r1prov.trust.keyless import KeylessPolicy
     from r1prov.trust.keys import PublicKey
+    from r1prov.trust.states import TimestampCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +110,17 @@ class Attribution:
     Attributes:
         decision: What the trust store says of it.
         key: The key that made it; None if no key of the trust store did.
-        statement: What was signed; None without such a key, or if it is no statement.
+        statement: What was signed; None without such a key or certificate, or if it is no
+            statement.
         findings: Why it does not count.
+        roots: The authorities' certificates that the signer's leads to; none with a key.
     """
 
     decision: TrustDecision
     key: PublicKey | None
     statement: OmsStatement | None
     findings: tuple[Finding, ...]
+    roots: tuple[Certificate, ...] = ()
 
     @property
     def owner(self) -> str:
@@ -117,22 +129,37 @@ class Attribution:
 
     def signers(self) -> tuple[str, ...]:
         """One line a signature, as reports have it."""
-        return tuple(
-            f"{one.owner or 'unknown signer'}, key {one.key_id[:8] or 'unnamed'}: "
-            + one.state.name.lower().replace("_", " ")
-            for one in self.decision.checks
-        )
+        return tuple(one.line() for one in self.decision.checks)
 
 
 def attribute(file: BundleFile, trust: TrustStore, now: datetime) -> Attribution:
-    """Find the key of the trust store that signed a bundle, and whether it may.
+    """Find the key, or certificate, of the trust store that signed a bundle, and whether it may.
 
     A bundle names its key in other words than the trust store, so the key is found here; validity,
     revocation, scope and threshold are then decided as for manifests, the signed bytes being the
     pre-authentication encoding of the envelope.
     """
     name, bundle = file.bundle.subject, file.bundle.bundle
-    key = _signing_key(file, trust)
+    roots: tuple[Certificate, ...] = ()
+    at = now
+    chain: tuple[bytes, ...] = ()
+    if isinstance(bundle.material, ChainMaterial) and trust.authorities:
+        chain = bundle.material.certificates
+        signature = bundle.envelope.signatures[0].signature
+        stamps = check_timestamps(
+            bundle.timestamps, signature, trust.timestamp_authorities, now=now
+        )
+        at = earliest(stamps) or now
+        roots = tuple(
+            certificate for one in trust.authorities for certificate in (one.root, *one.issuers)
+        )
+        key = _certified_key(file, roots, at)
+        if isinstance(key, OmsFinding):
+            useless = (_timestamp_finding(one, name) for one in stamps if one.rule)
+            check = SignatureCheck(name, "", None, SignatureState.BAD_SIGNATURE, key.message)
+            return Attribution(_untrusted(check), None, None, (as_finding(key), *useless))
+    else:
+        key = _signing_key(file, trust)
     if isinstance(key, OmsFinding):
         state = SignatureState.UNKNOWN_KEY
         if key.rule != "signer-unknown":
@@ -157,12 +184,29 @@ def attribute(file: BundleFile, trust: TrustStore, now: datetime) -> Attribution
         return Attribution(_untrusted(check), key, None, (broken,))
     signed = pre_authentication_encoding(envelope.payload_type, envelope.payload)
     message = MessageBundle(
-        key.key_id, hashlib.sha256(signed).digest(), envelope.signatures[0].signature
+        key_hint=key.key_id,
+        digest=hashlib.sha256(signed).digest(),
+        signature=envelope.signatures[0].signature,
+        certificates=chain,
+        timestamps=bundle.timestamps,
     )
     decision = decide_trust(
         trust, model=statement.name, data=signed, bundles=[(name, message)], now=now
     )
-    return Attribution(decision, key, statement, tuple(check_signatures(decision, name)))
+    findings = tuple(check_signatures(decision, name))
+    return Attribution(decision, None if roots else key, statement, findings, roots)
+
+
+def _certified_key(
+    file: BundleFile, roots: tuple[Certificate, ...], at: datetime
+) -> PublicKey | OmsFinding:
+    """The key of a certificate that leads to an authority, or why there is none."""
+    answer = verify_with_certificates(file.bundle.bundle, file.bundle.subject, roots, at=at)
+    return answer if isinstance(answer, OmsFinding) else answer.key
+
+
+def _timestamp_finding(one: TimestampCheck, name: str) -> Finding:
+    return finding(one.rule or "", name, one.detail, hint=one.hint)
 
 
 def _untrusted(check: SignatureCheck) -> TrustDecision:
@@ -177,10 +221,11 @@ def _signing_key(file: BundleFile, trust: TrustStore) -> PublicKey | OmsFinding:
         return OmsFinding(
             "signer-unknown",
             name,
-            "signed with a certificate, and a trust store holds keys",
+            "signed with a certificate, and the trust store names no authority for it",
             expected="signed with a key of the trust store",
             found="signed with a certificate",
-            hint="`r1prov manifest verify` takes root certificates, or identity and issuer",
+            hint="`r1prov key add --certificate` names one; `r1prov manifest verify` takes root "
+            "certificates, or identity and issuer",
         )
     named = None
     for one in trust.keys:
@@ -233,6 +278,7 @@ class Trusted:
         roots: Root certificates.
         keyless: Identity and issuer of a keyless signature.
         identity: What the certificate must name, with `roots`.
+        timestamp_authorities: Whose timestamps count, with `roots`.
     """
 
     store: TrustStore | None = None
@@ -240,6 +286,7 @@ class Trusted:
     roots: Sequence[Certificate] = ()
     keyless: KeylessPolicy | None = None
     identity: str | None = None
+    timestamp_authorities: Sequence[TimestampAuthority] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,22 +336,24 @@ def check_bundle(
         StoreError: The store cannot be listed.
     """
     when = now or datetime.now(UTC)
-    key = trusted.public_key
+    key, roots, clocks = trusted.public_key, trusted.roots, trusted.timestamp_authorities
     signers: tuple[str, ...] = ()
     findings: list[Finding] = []
     if trusted.store is not None:
         signed = attribute(file, trusted.store, when)
         key, signers, findings = signed.key, signed.signers(), [*signed.findings]
+        roots, clocks = signed.roots, trusted.store.timestamp_authorities
         if signed.statement is None:
             return BundleCheck(Verdict.FAIL, signers, signed.findings, None)
     result = verify_oms(
         file.bundle,
         store,
         public_key=key,
-        certificate_roots=trusted.roots,
+        certificate_roots=roots,
         keyless=trusted.keyless,
         identity=trusted.identity,
         at=when,
+        timestamp_authorities=clocks,
         ignore_unsigned_files=ignore_unsigned_files,
         allow_symlinks=allow_symlinks,
         ignore_paths=(*ignore_paths, *file.inside(store)),

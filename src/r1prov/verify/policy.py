@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from r1prov.manifest.schema import Manifest
+    from r1prov.trust.states import SignatureCheck
     from r1prov.verify.globs import PathGlob
 
 
@@ -100,8 +101,10 @@ class ModelEntry:
         manifest_file: Manifest file that must be used.
         manifest_sha256: Digest of the manifest file.
         signers: Key ids that count.
-        threshold: How many different ones of them (of all trusted keys, if there are none) must
-            have signed.
+        identities: Names that count in the certificate of a signer.
+        authorities: Ids of the authorities that may vouch for a certificate that counts.
+        threshold: How many different signers of those (of all that are trusted, if there are none)
+            must have signed.
         min_level: Least level.
         scope: Which files have to match, where the command line does not say.
         variant: Variant in the manifest; `full` is what `--expect full` asks for.
@@ -115,6 +118,8 @@ class ModelEntry:
     manifest_file: Path | None = None
     manifest_sha256: str | None = None
     signers: tuple[str, ...] = ()
+    identities: tuple[str, ...] = ()
+    authorities: tuple[str, ...] = ()
     threshold: int | None = None
     min_level: Level | None = None
     scope: Scope | None = None
@@ -126,6 +131,31 @@ class ModelEntry:
     def matches(self, name: str) -> bool:
         """Whether a model of that name falls under this entry; upper and lower case differ."""
         return fnmatchcase(name, self.name)
+
+    @property
+    def names_signers(self) -> bool:
+        """Whether only some of those that the trust store trusts count."""
+        return bool(self.signers or self.identities or self.authorities)
+
+    def counts(self, check: SignatureCheck) -> bool:
+        """Whether a good signature is by a signer that the policy wants."""
+        if not self.names_signers or check.key_id in self.signers:
+            return True
+        if check.authority is None or not (self.identities or self.authorities):
+            return False
+        named = not self.identities or not set(self.identities).isdisjoint(check.identities)
+        return named and (not self.authorities or check.authority in self.authorities)
+
+    def wanted_signers(self, limit: int = 5) -> str:
+        """Whose signatures count, in words; empty if anybody's that is trusted does."""
+        words = [f"key {one[:8]}" for one in self.signers[:limit]]
+        words += self.identities[:limit]
+        text = ", ".join(words)
+        if self.authorities:
+            vouching = ", ".join(one[:8] for one in self.authorities[:limit])
+            who = text if self.identities else ", ".join([*words, "anyone"])
+            text = f"{who} with a certificate of authority {vouching}"
+        return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from r1prov.manifest.roles import found_by_name, role_of
 from r1prov.manifest.schema import Role
 from r1prov.text import plural
-from r1prov.trust.store import SignatureState
+from r1prov.trust.states import SignatureState, different_signers
 from r1prov.trust.store import decide as decide_trust
 from r1prov.verify.policy import AllowKind, Commit, Level, Scope
 from r1prov.verify.policy_file import turns_down
 from r1prov.verify.policy_rules import NEEDS_PIN, OTHER_FILES_ONLY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from datetime import date, datetime
 
     from r1prov.manifest.shelf import ShelvedManifest
@@ -118,12 +118,15 @@ def _demands(entry: ModelEntry) -> Iterator[str]:
     if entry.manifest_sha256 is not None:
         yield f"the manifest file has SHA-256 {entry.manifest_sha256}"
     needed = entry.threshold or 1
-    if entry.signers:
-        named = ", ".join(key[:8] for key in entry.signers)
-        if needed == len(entry.signers):
-            yield f"signed by {plural(needed, 'key')}: {named}"
+    named = len(entry.signers) + len(entry.identities)
+    if entry.identities or entry.authorities:
+        yield f"signed by at least {plural(needed, 'signer')}: {entry.wanted_signers(limit=named)}"
+    elif entry.signers:
+        keys = ", ".join(key[:8] for key in entry.signers)
+        if needed == named:
+            yield f"signed by {plural(needed, 'key')}: {keys}"
         else:
-            yield f"signed by at least {needed} of these {len(entry.signers)} keys: {named}"
+            yield f"signed by at least {needed} of these {named} keys: {keys}"
     else:
         yield f"signed by at least {plural(needed, 'trusted key')}; the trust store may ask more"
     if entry.variant is not None:
@@ -180,9 +183,11 @@ def _entry_remarks(entry: ModelEntry, authorities: Authorities, now: datetime) -
             yield Remark(where, f"key {key_id[:8]} of {key.owner} is not valid now", grave=False)
         else:
             usable += 1
+    usable += yield from _authority_remarks(entry, authorities, now)
     needed = entry.threshold or 1
-    if entry.signers and usable < needed:
-        can = f"{usable} of its {plural(len(entry.signers), 'signer')} can sign"
+    if entry.names_signers and usable < needed:
+        named = len(entry.signers) + len(entry.identities)
+        can = f"{usable} of its {plural(named, 'signer')} can sign"
         yield Remark(where, f"asks for {plural(needed, 'signature')}, and {can}", grave=True)
     if not set(entry.name) - set("*?"):
         yield Remark(
@@ -203,6 +208,34 @@ def _entry_remarks(entry: ModelEntry, authorities: Authorities, now: datetime) -
 def _never_small(pattern: str) -> bool:
     """Whether what a pattern means are weights, code, or what loaders look for."""
     return role_of(pattern) in _NAMED_ONLY or found_by_name(pattern)
+
+
+def _authority_remarks(
+    entry: ModelEntry, authorities: Authorities, now: datetime
+) -> Generator[Remark, None, int]:
+    """What keeps the identities of an entry from signing; returns how many could."""
+    if not entry.identities and not entry.authorities:
+        return 0
+    known = [
+        one
+        for one in authorities.trust.authorities
+        if not entry.authorities or one.id in entry.authorities
+    ]
+    for missing in sorted(set(entry.authorities) - {one.id for one in known}):
+        yield Remark(entry.where, f"authority {missing[:8]} is not in the trust store", grave=False)
+    usable: set[str] = set()
+    for one in known:
+        whose = f"authority {one.id[:8]} of {one.owner}"
+        if one.revoked_at is not None:
+            yield Remark(entry.where, f"{whose} is revoked", grave=False)
+        elif not one.valid_from <= now < one.valid_until:
+            yield Remark(entry.where, f"{whose} is not valid now", grave=False)
+        else:
+            usable |= {*one.identities, *one.subjects}
+    for name in entry.identities:
+        if name not in usable:
+            yield Remark(entry.where, f"no authority may vouch for {name}", grave=False)
+    return len(usable & set(entry.identities) if entry.identities else usable)
 
 
 def _manifest_remarks(
@@ -227,10 +260,9 @@ def _manifest_remarks(
         bundles=shelved.bundles(),
         now=now,
     )
-    good = {one.key_id for one in decision.checks if one.state is SignatureState.GOOD}
-    counting = good & set(entry.signers) if entry.signers else good
-    if len(counting) < (entry.threshold or 1):
-        have = ", ".join(sorted(key[:8] for key in good)) or "none"
+    good = [one for one in decision.checks if one.state is SignatureState.GOOD]
+    if different_signers(filter(entry.counts, good)) < (entry.threshold or 1):
+        have = ", ".join(sorted({one.key_id[:8] for one in good})) or "none"
         yield Remark(where, f"the manifest has too few good signatures: {have}", grave=True)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from r1prov.errors import NameRuleError, UsageError
 from r1prov.manifest.shelf import resolve_manifest
 from r1prov.text import is_unsafe, plural, printable
-from r1prov.trust.store import SignatureState
+from r1prov.trust.states import SignatureState, different_signers
 from r1prov.trust.store import decide as decide_trust
 from r1prov.verify.checks.identity import EXPECT_FULL, REFERENCE_OF_FULL, meets
 from r1prov.verify.checks.provenance import check_commit
@@ -175,19 +175,23 @@ def _manifest_lines(
 
 
 def _signer_lines(shelved: ShelvedManifest | BundleFile, decision: TrustDecision) -> Iterator[str]:
-    good = {
-        one.key_id: one.owner or "unknown"
-        for one in decision.checks
-        if one.state is SignatureState.GOOD
-    }
-    if good:
+    counting = [one for one in decision.checks if one.state is SignatureState.GOOD]
+    keys = {one.key_id: one.owner or "unknown" for one in counting if one.authority is None}
+    vouched = [one for one in counting if one.authority is not None]
+    if counting:
         yield "# Pins these very bytes: then a manifest that is signed anew needs a new policy."
         yield f'# manifest_sha256 = "{shelved.sha256}"'
-        yield "# Keys that count, and how many of them must have signed."
-        yield "signers = ["
-        yield from (f'  "{key}",  # {printable(owner)}' for key, owner in sorted(good.items()))
-        yield "]"
-        yield f"threshold = {len(good)}"
+        yield "# Signers that count, and how many of them must have signed."
+        if keys:
+            yield "signers = ["
+            yield from (f'  "{key}",  # {printable(owner)}' for key, owner in sorted(keys.items()))
+            yield "]"
+        if vouched:
+            names = sorted({one.identities[0] for one in vouched})
+            vouching = sorted({one.authority or "" for one in vouched})
+            yield f"identities = [{', '.join(map(_quoted, names))}]"
+            yield f"authorities = [{', '.join(map(_quoted, vouching))}]"
+        yield f"threshold = {different_signers(counting)}"
     else:
         yield "# No trusted key signed the manifest: only its digest says which one is meant."
         yield f'manifest_sha256 = "{shelved.sha256}"'

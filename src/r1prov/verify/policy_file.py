@@ -16,7 +16,7 @@ from r1prov.errors import InputError, ManifestError, NameRuleError, PolicyError,
 from r1prov.limits import MAX_POLICY_ALLOWANCES, MAX_POLICY_BYTES, MAX_POLICY_MODELS
 from r1prov.manifest.fields import SHA256, Table, nearest, read_toml
 from r1prov.manifest.schema import VARIANTS
-from r1prov.text import quoted
+from r1prov.text import plural, quoted
 from r1prov.trust.directories import read_file
 from r1prov.verify.globs import parse_glob
 from r1prov.verify.policy import (
@@ -44,6 +44,7 @@ VARIABLE = "R1PROV_POLICY"
 # As in trust.toml: `*` and `?` only.
 _MODEL_GLOB = r"[A-Za-z0-9._*?-]{1,128}"
 _MANIFEST = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}|.*\.toml"
+_IDENTITY = r".{1,1024}"
 _RULE_KEY = r"[a-z][a-z0-9-]{0,63}|R1P[0-9]{3}"
 # Blanks give no reason.
 _REASON = r".*\S.*"
@@ -241,9 +242,13 @@ def _model(table: Table, where: str, folder: Path) -> ModelEntry:
     threshold = table.optional_size("threshold")
     if threshold is not None and not 1 <= threshold <= _MAX_THRESHOLD:
         raise table.error(f"`threshold` is {threshold}, not from 1 to {_MAX_THRESHOLD:,}")
-    if threshold is not None and signers and threshold > len(signers):
+    identities = table.texts("identities", pattern=_IDENTITY)
+    authorities = table.texts("authorities", pattern=SHA256)
+    named = len(signers) + len(identities)
+    # An authority alone names no signers, so it can have any number of them.
+    if threshold is not None and named and (identities or not authorities) and threshold > named:
         raise table.error(
-            f"`threshold` is {threshold} and `signers` has {len(signers)}: it can never be met"
+            f"`threshold` is {threshold} and {plural(named, 'signer')} named: it can never be met"
         )
     level, scope = _choice(table, "min_level", tuple(Level)), _choice(table, "scope", tuple(Scope))
     commit = _choice(table, "commit_proof", tuple(Commit))
@@ -256,6 +261,8 @@ def _model(table: Table, where: str, folder: Path) -> ModelEntry:
         manifest_file=folder / manifest if manifest is not None and is_file else None,
         manifest_sha256=table.optional_text("manifest_sha256", pattern=SHA256),
         signers=signers,
+        identities=identities,
+        authorities=authorities,
         threshold=threshold,
         min_level=Level(level) if level else None,
         scope=Scope(scope) if scope else None,

@@ -17,6 +17,7 @@ _DIFFERENTIAL = "another reader could load other weights than those that were ve
 _NEVER = {
     "signature-invalid": "somebody changed the manifest after it was signed",
     "signer-revoked": "its owner says that the key may be in other hands",
+    "certificate-revoked": "its owner says that the key may be in other hands",
     "commit-proof": "the manifest contradicts the commit that it cites",
     "file-changed": "what was checked is not what is there now",
     "listing-changed": "what was checked is not what is there now",
@@ -59,6 +60,7 @@ NEEDS_PIN = frozenset(
         "signer-not-yet-valid",
         "signer-out-of-scope",
         "signature-threshold",
+        "certificate-not-yet-valid",
     }
 )
 

@@ -24,9 +24,27 @@ MODELS: tuple[Row, ...] = (
         _E,
         "Get the public key from its owner over another channel, then `r1prov key add`.",
     ),
-    ("304", "signer-expired", "The signing key is past its validity", _E, "Sign again."),
-    ("305", "signer-not-yet-valid", "The signing key is not valid yet", _E, "Check the clock."),
-    ("306", "signer-revoked", "The signing key was revoked", _E, "Do not use the manifest."),
+    (
+        "304",
+        "signer-expired",
+        "The signing key, or its authority, is past its validity",
+        _E,
+        "Sign again. A signature with a timestamp from before would still count.",
+    ),
+    (
+        "305",
+        "signer-not-yet-valid",
+        "The signing key, or its authority, is not valid yet",
+        _E,
+        "Check the clock.",
+    ),
+    (
+        "306",
+        "signer-revoked",
+        "The signing key, or its authority, was revoked",
+        _E,
+        "Do not use the manifest.",
+    ),
     (
         "307",
         "signer-out-of-scope",
@@ -87,9 +105,10 @@ MODELS: tuple[Row, ...] = (
     (
         "316",
         "certificate-expired",
-        "A certificate is not valid at this time",
+        "A certificate has expired",
         _E,
-        "Nothing proves that the signature was made while it was. Sign again.",
+        "Nothing proves that the signature was made while it was valid. Sign again, with a "
+        "timestamp.",
     ),
     (
         "317",
@@ -105,6 +124,43 @@ MODELS: tuple[Row, ...] = (
         "Signed by another identity than expected",
         _E,
         "The certificate is good and belongs to someone else.",
+    ),
+    (
+        "320",
+        "certificate-revoked",
+        "A certificate was revoked",
+        _E,
+        "The trust store says so. Do not use the manifest.",
+    ),
+    (
+        "321",
+        "certificate-not-yet-valid",
+        "A certificate is not valid yet",
+        _E,
+        "Check the clock, of this host and of whoever made the timestamp.",
+    ),
+    (
+        "322",
+        "timestamp-invalid",
+        "A timestamp proves nothing",
+        _E,
+        "It is malformed, over other bytes, or not signed as RFC 3161 asks. It is a warning where "
+        "the signature counts without it.",
+    ),
+    (
+        "323",
+        "timestamp-untrusted",
+        "A timestamp of an authority that the trust store does not trust for it",
+        _E,
+        "`r1prov key add ROOT.pem --timestamp-authority` names one. It is a warning where the "
+        "signature counts without it.",
+    ),
+    (
+        "324",
+        "timestamp-unchecked",
+        "A timestamp could not be checked",
+        _E,
+        "Install r1prov[timestamp]. It is a warning where the signature counts without it.",
     ),
     # identity and architecture
     (

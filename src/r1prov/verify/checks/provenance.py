@@ -8,11 +8,14 @@ from r1prov.errors import CommitProofError
 from r1prov.manifest.commit_proof import ProofResult, check_commit_proof
 from r1prov.manifest.schema import Role
 from r1prov.text import plural
-from r1prov.trust.store import SignatureState, TrustDecision
+from r1prov.trust.states import SignatureCheck, SignatureState
+from r1prov.trust.store import TrustDecision
 from r1prov.verify.findings import Coverage, CoverageState, Finding, finding
 from r1prov.verify.rules import Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from r1prov.manifest.schema import Manifest
     from r1prov.trust.openpgp import OpenPgpKey
 
@@ -23,17 +26,25 @@ _RULE_OF_STATE = {
     SignatureState.NOT_YET_VALID: "signer-not-yet-valid",
     SignatureState.REVOKED: "signer-revoked",
     SignatureState.OUT_OF_SCOPE: "signer-out-of-scope",
+    SignatureState.CERTIFICATE_UNTRUSTED: "certificate-untrusted",
+    SignatureState.CERTIFICATE_USAGE: "certificate-usage",
+    SignatureState.CERTIFICATE_EXPIRED: "certificate-expired",
+    SignatureState.CERTIFICATE_NOT_YET_VALID: "certificate-not-yet-valid",
+    SignatureState.CERTIFICATE_REVOKED: "certificate-revoked",
+    SignatureState.OTHER_IDENTITY: "signer-identity",
 }
 
 
 def check_signatures(decision: TrustDecision, manifest_file: str) -> list[Finding]:
-    """One finding for each signature that does not count, and one if too few count.
+    """One finding for each signature or timestamp that does not count, and one if too few count.
 
     A signature that does not count is only a warning when enough others do, except one that is
-    invalid: somebody changed something.
+    invalid: somebody changed something. A timestamp that does not is one where the signature counts
+    without it, or is not needed.
     """
-    findings = []
+    findings: list[Finding] = []
     for check in decision.checks:
+        findings += _timestamps(check, needed=not decision.trusted)
         name = _RULE_OF_STATE.get(check.state)
         if name is None:
             continue
@@ -67,6 +78,22 @@ def check_signatures(decision: TrustDecision, manifest_file: str) -> list[Findin
             )
         )
     return findings
+
+
+def _timestamps(check: SignatureCheck, *, needed: bool) -> Iterator[Finding]:
+    """The timestamps of a signature that prove nothing."""
+    for stamp in check.timestamps:
+        if stamp.rule is None:
+            continue
+        grave = needed and check.state is not SignatureState.GOOD
+        yield finding(
+            stamp.rule,
+            check.bundle,
+            stamp.detail,
+            severity=Severity.ERROR if grave else Severity.WARNING,
+            expected="a timestamp over this signature, by an authority of the trust store",
+            hint=stamp.hint,
+        )
 
 
 def check_commit(
