@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from r1prov.cli.options import Keys
+from r1prov.trust.purpose import Purpose
 
 if TYPE_CHECKING:
-    from r1prov.trust.store import TrustStore
+    from r1prov.trust.store import TrustedKey, TrustStore
 
 app = typer.Typer(
     help="Make, show, trust and revoke signing keys.", no_args_is_help=True, rich_markup_mode=None
@@ -102,7 +103,7 @@ def show(
                 one.key.key_id,
                 printable(one.owner),
                 f"{one.valid_until:%Y-%m-%d}",
-                printable(" ".join(one.models)),
+                printable(" ".join(one.models)) + _only(one),
                 printable(state),
             )
         )
@@ -117,6 +118,12 @@ def add(
         list[str],
         typer.Option("--model", help="Model name, or pattern with * and ?, that it may sign."),
     ],
+    may: Annotated[
+        list[Purpose] | None,
+        typer.Option(
+            "--may", help="Only manifests, or only attestations, of such models; else both."
+        ),
+    ] = None,
     days: Annotated[int, typer.Option(min=1, max=3650, help="How long it is valid.")] = 365,
     keys: Keys = None,
 ) -> None:
@@ -126,6 +133,7 @@ def add(
     Examples:
       r1prov key add release.key.pub --owner "ML platform" --model 'acme-*'
       r1prov key add release.key.pub --owner "ML platform" --model '*' --keys ./keys
+      r1prov key add ci.key.pub --owner CI --model 'acme-*' --may attestations
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import emit, write_new
     from r1prov.errors import UsageError
@@ -150,6 +158,7 @@ def add(
         revoked_at=None,
         revoked_reason=None,
         models=tuple(models),
+        may=tuple(one for one in Purpose if one in may) if may else tuple(Purpose),
     )
     changed = TrustStore(
         keys=(*store.keys, added), thresholds=store.thresholds, locations=store.locations
@@ -158,7 +167,8 @@ def add(
     directory.mkdir(parents=True, exist_ok=True)
     write_new(directory / file, key.pem(), replace=True)
     write_new(directory / TRUST_FILE, text, replace=True)
-    emit(f"trusted for {' '.join(models)} until {added.valid_until:%Y-%m-%d}: {key.key_id}\n", None)
+    until = f"{added.valid_until:%Y-%m-%d}"
+    emit(f"trusted for {' '.join(models)}{_only(added)} until {until}: {key.key_id}\n", None)
 
 
 @app.command("revoke", short_help="Revoke a key")
@@ -200,6 +210,10 @@ def revoke(
     write_new(directory / revoked.file, revoked.key.pem(), replace=True)
     write_new(directory / TRUST_FILE, trust_store_toml(changed), replace=True)
     emit(f"revoked: {revoked.key.key_id}\n", None)
+
+
+def _only(key: TrustedKey) -> str:
+    return "" if len(key.may) == len(Purpose) else f" ({', '.join(key.may)} only)"
 
 
 def _own_store(directory: Path) -> TrustStore:

@@ -19,6 +19,7 @@ from r1prov.errors import KeyFileError, NameRuleError, TrustFileError
 from r1prov.formats.names import check_path
 from r1prov.limits import MAX_TRUST_FILE_BYTES
 from r1prov.trust.keys import PublicKey, parse_public_key
+from r1prov.trust.purpose import Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -45,6 +46,7 @@ class TrustedKey:
         revoked_at: When it was revoked; None if it is not.
         revoked_reason: Why.
         models: Patterns (`*`, `?`) of model names that it may sign.
+        may: What of such models it may sign.
     """
 
     key: PublicKey
@@ -55,6 +57,7 @@ class TrustedKey:
     revoked_at: datetime | None = None
     revoked_reason: str | None = None
     models: tuple[str, ...]
+    may: tuple[Purpose, ...] = tuple(Purpose)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,9 @@ def _check(
     return SignatureCheck(name, bundle.key_hint, None, SignatureState.UNKNOWN_KEY, detail), None
 
 
-def standing(key: TrustedKey, model: str, now: datetime) -> tuple[SignatureState, str]:
+def standing(
+    key: TrustedKey, model: str, now: datetime, purpose: Purpose = Purpose.MANIFESTS
+) -> tuple[SignatureState, str]:
     """Whether a key may sign for a model now, and one sentence on it."""
     who = f"key {key.key.key_id8} of {key.owner}"
     if key.revoked_at is not None:
@@ -195,6 +200,8 @@ def standing(key: TrustedKey, model: str, now: datetime) -> tuple[SignatureState
         return SignatureState.EXPIRED, detail
     if not _matches(model, key.models):
         return SignatureState.OUT_OF_SCOPE, f"{who} may sign {', '.join(key.models)}, not {model}"
+    if purpose not in key.may:
+        return SignatureState.OUT_OF_SCOPE, f"{who} may sign {', '.join(key.may)}, not {purpose}"
     return SignatureState.GOOD, f"good signature of {who}"
 
 
@@ -261,7 +268,7 @@ def parse_trust_store(raw: bytes, read_key: Callable[[str], bytes], *, subject: 
 def _trusted_key(table: _Table, read_key: Callable[[str], bytes]) -> TrustedKey:
     table.only(
         *("id", "file", "owner", "valid_from", "valid_until"),
-        *("revoked_at", "revoked_reason", "models"),
+        *("revoked_at", "revoked_reason", "models", "may"),
     )
     key_id, file = table.text("id"), table.text("file")
     if not _KEY_ID.fullmatch(key_id):
@@ -293,6 +300,7 @@ def _trusted_key(table: _Table, read_key: Callable[[str], bytes]) -> TrustedKey:
         revoked_at=revoked_at,
         revoked_reason=table.text("revoked_reason") if revoked_at else None,
         models=table.globs("models"),
+        may=table.purposes("may") if table.has("may") else tuple(Purpose),
     )
 
 
@@ -347,6 +355,12 @@ class _Table:
                 raise self.error(f"`{name}`: {one!r} is not a model name with `*` or `?`")
         return tuple(value)
 
+    def purposes(self, name: str) -> tuple[Purpose, ...]:
+        value = self._value[name]
+        if not isinstance(value, list) or not value or not {*Purpose}.issuperset(map(str, value)):
+            raise self.error(f"`{name}` is not a list of {' and '.join(Purpose)}")
+        return tuple(one for one in Purpose if one in value)
+
     def tables(self, name: str) -> list[_Table]:
         value = self._value.get(name, [])
         if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
@@ -377,6 +391,8 @@ def trust_store_toml(store: TrustStore) -> bytes:
                 f"revoked_reason = {_quoted(one.revoked_reason or 'not stated')}",
             ]
         lines.append(f"models = [{', '.join(map(_quoted, one.models))}]")
+        if set(one.may) != {*Purpose}:  # what nobody asked for is not written
+            lines.append(f"may = [{', '.join(map(_quoted, one.may))}]")
     for threshold in store.thresholds:
         lines += [
             "",
