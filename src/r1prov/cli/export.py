@@ -48,13 +48,14 @@ def command(
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.attest.bom import cyclonedx_json, cyclonedx_xml, with_library
     from r1prov.attest.create import manifest_of
-    from r1prov.cli.output import emit, say
+    from r1prov.cli.output import emit, refuse_inside, say
     from r1prov.cli.progress import hashing_progress
     from r1prov.manifest.shelf import load_shelf, resolve_manifest
     from r1prov.text import printable
     from r1prov.verify.local import verify_path
 
     with_library()  # before hashing
+    refuse_inside(output, model)
     timestamp = _timestamp()
     report = None
     if model is not None:
