@@ -195,6 +195,8 @@ def test_errors_start_nothing(started, model, tmp_path):
         ["MODEL", "--", "no-such-command"],
         ["MODEL", "--", ""],
         ["MODEL", "--", "./model"],
+        ["--help", "--", "touch", "started"],
+        ["MODEL", "-h", "--", "touch", "started"],
     ],
     ids=" ".join,
 )

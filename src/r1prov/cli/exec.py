@@ -52,6 +52,9 @@ class Command(TyperCommand):
         if "--" in args:
             at = args.index("--")
             own, command = args[:at], args[at + 1 :]
+        if command and not {"--help", "-h"}.isdisjoint(own):
+            # "$MODEL" may say so. The help ends with 0, and a supervisor would think that it ran.
+            raise UsageError("--help starts no command", hint="a model of that name is ./--help")
         ctx.meta[_COMMAND] = command
         rest: list[str] = super().parse_args(ctx, own)
         return rest
