@@ -122,8 +122,10 @@ def test_under_scope_weights_there_is_no_digest_of_the_whole(started, model, tmp
     assert json.loads((tmp_path / "r.json").read_bytes())["manifest"]["tree_digest"] is None
 
 
-def test_the_passphrase_of_a_key_is_not_passed_on(started, model):
-    done = started("-q", model, *shell("env"), R1PROV_KEY_PASSPHRASE="secret", HF_TOKEN="kept")
+def test_the_secrets_of_a_key_are_not_passed_on(started, model):
+    names = ("R1PROV_KEY_PASSPHRASE", "R1PROV_PKCS11_PIN")
+    secrets = dict.fromkeys(names, "secret")
+    done = started("-q", model, *shell("env"), HF_TOKEN="kept", **secrets)
     assert "HF_TOKEN=kept" in done.stdout
     assert "secret" not in done.stdout
 

@@ -39,8 +39,9 @@ _EXAMPLE: Final = "r1prov exec MODEL --expect full -- COMMAND [ARGUMENT]…"
 _VERDICT: Final = "R1PROV_VERDICT"
 _MANIFEST: Final = "R1PROV_MANIFEST_SHA256"
 _TREE: Final = "R1PROV_TREE_DIGEST"
-# Nor is the passphrase of a signing key a server's business.
-_OURS: Final = frozenset({_VERDICT, _MANIFEST, _TREE, "R1PROV_KEY_PASSPHRASE"})
+# Nor are the secrets of a signing key a server's business.
+_SECRETS: Final = ("R1PROV_KEY_PASSPHRASE", "R1PROV_PKCS11_PIN")
+_OURS: Final = frozenset({_VERDICT, _MANIFEST, _TREE, *_SECRETS})
 
 
 class Command(TyperCommand):
