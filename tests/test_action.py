@@ -206,11 +206,15 @@ def test_hostile_names_of_models_are_names(runner, model, name):
 def test_the_action_installs_itself_and_checks_its_version(tmp_path, model, checkout):
     """The install step for real, from a checkout, and the verify step with what it installed."""
     runner = Runner(tmp_path, checkout)
+    # The working directory is that of the checkout that is judged: no module of it is taken.
+    for name in ("pip", "venv", "ensurepip", "runpy", "hatchling"):
+        (tmp_path / f"{name}.py").write_text("open('hit', 'w'); raise SystemExit(0)\n")
     done = runner.step(0, {"version": r1prov.__version__})
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"r1prov {r1prov.__version__}\n"
     done = runner.step(1, {"model": "minilm", "expect": EXPECT})
     assert (done.returncode, runner.outputs["verify"]["verdict"]) == (0, "pass"), done.stderr
+    assert not (tmp_path / "hit").exists()
     binary = Path(runner.outputs["install"]["place"]) / "env" / "bin" / "r1prov"
     # The templates travel in the wheel.
     written = tmp_path / "unit.service"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +26,7 @@ from r1prov.stores.local import LocalBlob, LocalStore
 from r1prov.trust.authorities import TimestampAuthority
 from r1prov.trust.bundle import signature_of, with_timestamp, write_dsse_bundle
 from r1prov.trust.dsse import sign_envelope
+from r1prov.trust.purpose import Purpose
 from r1prov.trust.store import Threshold
 from r1prov.verify.policy import Scope
 
@@ -78,6 +80,8 @@ def test_signature_and_key(case: Case) -> None:
     ("state", "changes"),
     [
         (State.OUT_OF_SCOPE, {"models": ("other-*",)}),
+        (State.OUT_OF_SCOPE, {"may": (Purpose.MANIFESTS,)}),
+        (State.GOOD, {"may": (Purpose.ATTESTATIONS,)}),
         (State.EXPIRED, {"valid_until": -1}),
         (State.NOT_YET_VALID, {"valid_from": 1}),
         (State.REVOKED, {"revoked_at": 0, "revoked_reason": "lost"}),
@@ -375,6 +379,58 @@ def test_another_manifest(case: Case) -> None:
     case.restate(lambda m: replace(m, publisher="someone else"))
     result = case.check(bundle, manifest=load_manifest(case.manifest))
     assert result.state is State.WRONG_SUBJECT
+
+
+def test_the_manifest_at_hand_is_of_the_model_that_the_key_may_speak_of(case: Case) -> None:
+    """Its digest under another name would be another model, attested by a key for `m` alone."""
+    own = case.attest()
+    case.restate(lambda m: replace(m, name="mm"))
+    value = payload_of(own)
+    digest = {"sha256": load_manifest(case.manifest).sha256}
+    value["subject"][0]["digest"] = value["predicate"]["policy"]["digest"] = digest
+    value["predicate"]["resourceUri"] = "urn:r1prov:model:mm"
+    bundle = sign_statement(key(), json.dumps(value).encode())
+    for at_hand in ({}, {"model": None}):
+        result = case.check(bundle, manifest=load_manifest(case.manifest), **at_hand)
+        assert result.state is State.WRONG_MODEL
+        assert result.detail == "the manifest is of mm, and attested as m"
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("scope", Scope)
+def test_the_manifest_at_hand_is_believed_before_the_verifier(
+    kind: Kind, scope: Scope, case: Case
+) -> None:
+    """Other weights, attested by a trusted key as if they were those of the manifest."""
+    path = case.model / WEIGHT_FILE
+    changed = bytearray(path.read_bytes())
+    changed[-1] ^= 1
+
+    def swapped(value: dict[str, Any]) -> None:
+        (one,) = [one for one in value["subject"] if one["name"] == WEIGHT_FILE]
+        one["digest"]["sha256"] = hashlib.sha256(changed).hexdigest()
+
+    def extra(value: dict[str, Any]) -> None:
+        value["subject"].append({"name": "x.bin", "digest": {"sha256": "0" * 64}})
+
+    def fewer(value: dict[str, Any]) -> None:
+        value["subject"] = [one for one in value["subject"] if one["name"] != WEIGHT_FILE]
+
+    manifest = load_manifest(case.manifest)
+    asked: dict[str, Any] = {"manifest": manifest, "scope": scope}
+    assert case.check(case.attest(kind), **asked).state is State.GOOD
+    made = [
+        (case.altered(swapped, kind), "the manifest says sha256:"),
+        (case.altered(extra, kind), "x.bin is attested, and the manifest lists no such file"),
+        (case.altered(fewer, kind), "is in the manifest, and not attested"),
+    ]
+    path.write_bytes(changed)
+    assert case.check(made[0][0], scope=scope).state is State.GOOD  # nothing here says otherwise
+    for bundle, what in made:
+        for model in ({}, {"model": None}):
+            result = case.check(bundle, **asked, **model)
+            assert result.state is State.WRONG_SUBJECT
+            assert what in result.detail
 
 
 def test_subjects_must_hold_the_manifest_and_a_file(case: Case) -> None:

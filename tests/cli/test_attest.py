@@ -115,6 +115,62 @@ def test_what_cannot_be_asked_or_read(
     assert not Path("s.json").exists()
 
 
+@pytest.mark.parametrize("days", ["nan", "-1", "inf", "1e9"])
+def test_an_age_is_a_number_of_days(days: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert create("-o", "a.json") == 0
+    assert run(["attest", "verify", "a.json", "--model", "model", f"--max-age={days}"]) == 2
+
+
+@pytest.mark.parametrize("uri", ["", "ci", "a\nb", "https://x/ y", "x:" + "y" * 4096])
+def test_no_verifier_that_nobody_could_ask_for(
+    uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert create(f"--verifier-id={uri}", "-o", "a.json") == 2
+    assert "not a URI" in capsys.readouterr().err
+    assert not Path("a.json").exists()
+
+
+def test_nothing_is_written_into_the_model(capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.read_bytes() for path in Path("model").iterdir()}
+    Path("link").symlink_to("model/new.json")
+    export = ["manifest", "export", "m.toml", "--format", "cyclonedx", "--model", "model"]
+    for output in ("model/a.json", "model/config.json", "link"):
+        assert create("-o", output) == 2
+        assert "lies inside the model" in capsys.readouterr().err
+        assert run([*export, "-o", output]) == 2
+        assert run(["verify", "model", "-m", "m.toml", "-o", output]) == 2
+    assert {path: path.read_bytes() for path in Path("model").iterdir()} == before
+
+
+def test_a_model_signature_is_no_manifest(capsys: pytest.CaptureFixture[str]) -> None:
+    sign = ["manifest", "sign", "m.toml", "--format", "oms", "--key", "k.pem", "-o", "m.sig"]
+    assert run(sign) == 0
+    words = ["attest", "create", "model", "--kind", "vsa", "--key", "k.pem", "-m", "m.sig"]
+    assert run(words) == 2
+    assert "OpenSSF Model Signing bundle" in capsys.readouterr().err
+
+
+def test_a_key_for_manifests_alone_attests_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """And the other way round, from the command line."""
+    assert create("-o", "a.json") == 0
+    for may, attested, verified in (
+        (["manifests"], 1, 0),
+        (["attestations"], 0, 1),
+        (["attestations", "manifests"], 0, 0),
+        ([], 0, 0),
+    ):
+        keys = f"keys-{'-'.join(may)}"
+        words = ["key", "add", "k.pem.pub", "--owner", "me", "--model", "m", "--keys", keys]
+        assert run([*words, *(f"--may={one}" for one in may)]) == 0
+        check = ["attest", "verify", "a.json", "--model", "model", "--keys", keys]
+        assert run(check) == attested
+        assert run(["verify", "model", "-m", "m.toml", "--keys", keys]) == verified
+        capsys.readouterr()
+        assert run(["key", "show", "--keys", keys]) == 0
+        only = f"m ({may[0]} only)" if len(may) == 1 else "m "
+        assert only in capsys.readouterr().out
+
+
 def test_a_policy_is_held_to(capsys: pytest.CaptureFixture[str]) -> None:
     Path("p.toml").write_text(
         'schema = "r1prov/policy/1"\n[[models]]\nname = "x"\nmanifest = "x"\n'

@@ -327,6 +327,53 @@ def test_lint_manifests_checks_every_file(tmp_path, monkeypatch, capsys):
     assert str(good) in out
 
 
+def test_lint_manifests_takes_no_file_for_an_option(tmp_path, monkeypatch, capsys):
+    """What a commit calls `--keys=…/manifests/m.toml` would choose whom the linter trusts."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+    assert run(["key", "generate", "k.pem", "--no-passphrase"]) == 0
+    keys = Path("theirs/manifests/m.toml")
+    Path("manifests").mkdir()
+    evil = Path("manifests/evil.toml")
+    shutil.copy(ROOT / "manifests" / "all-MiniLM-L6-v2.toml", evil)
+    assert run(["manifest", "sign", str(evil), "--key", "k.pem"]) == 0
+    add = ["key", "add", "k.pem.pub", "--owner", "x", "--model", "*", "--keys", str(keys)]
+    assert run(add) == 0
+    assert run(["ci", "lint-manifests", str(evil)]) == 1
+    option = Path(f"--keys={keys}")
+    option.parent.mkdir(parents=True)
+    option.write_text("")
+    capsys.readouterr()
+    assert run(["ci", "lint-manifests", str(option), str(evil)]) == 2
+    assert f"`{option}` is a file and reads as an option" in capsys.readouterr().err
+    assert run(["ci", "lint-manifests", "--", str(option), str(evil)]) == 4
+
+
+def test_the_workflow_installs_with_no_module_of_the_checkout(tmp_path):
+    """A `pip.py` in a commit is not the pip that installs the gate."""
+    steps = yaml.safe_load(initialised("github", tmp_path).read_text())["jobs"]["r1prov"]["steps"]
+    (script,) = [one["run"] for one in steps if one.get("name") == "Install r1prov"]
+    work = tmp_path / "work"
+    work.mkdir()
+    for name in ("pip", "venv", "ensurepip"):
+        (work / f"{name}.py").write_text(f"open({str(tmp_path / 'hit')!r}, 'w')\n")
+    environment = clean_environment(tmp_path) | {"RUNNER_TEMP": str(tmp_path), "PIP_NO_INDEX": "1"}
+    done = subprocess.run(
+        ["bash", "-e", "-c", script], cwd=work, env=environment, capture_output=True, text=True
+    )
+    assert not (tmp_path / "hit").exists()
+    assert done.returncode == 1
+    assert "No matching distribution" in done.stderr  # which says that pip ran
+
+
+def test_step_writes_no_report_into_the_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(MODEL, "minilm")
+    assert run(["ci", "step", "minilm", "--sarif", "minilm/config.json"]) == 2
+    assert "lies inside the model" in capsys.readouterr().err
+    assert Path("minilm/config.json").read_bytes() == (MODEL / "config.json").read_bytes()
+
+
 def test_lint_manifests_takes_no_name_of_a_known_model_for_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(["ci", "lint-manifests", "DeepSeek-R1"]) == 4

@@ -113,6 +113,33 @@ def test_without_a_tree_digest_none_of_the_callers_is_passed_on(started, model):
     assert "R1PROV_TREE_DIGEST" not in done.stdout
 
 
+def test_under_scope_weights_there_is_no_digest_of_the_whole(started, model, tmp_path):
+    (model / "vocab.txt").write_text("other\n")
+    done = started("--scope", "weights", "--report", "r.json", model, *shell("env"))
+    assert done.returncode == 0
+    assert "R1PROV_VERDICT=pass" in done.stdout
+    assert "R1PROV_TREE_DIGEST" not in done.stdout
+    assert json.loads((tmp_path / "r.json").read_bytes())["manifest"]["tree_digest"] is None
+
+
+def test_the_secrets_of_a_key_are_not_passed_on(started, model):
+    names = ("R1PROV_KEY_PASSPHRASE", "R1PROV_PKCS11_PIN")
+    secrets = dict.fromkeys(names, "open sesame")
+    done = started("-q", model, *shell("env"), HF_TOKEN="kept", **secrets)
+    assert "HF_TOKEN=kept" in done.stdout
+    assert "open sesame" not in done.stdout
+
+
+@pytest.mark.parametrize("name", ["config.json", "report.json"])
+def test_the_report_does_not_change_what_was_verified(started, model, tmp_path, name):
+    before = sorted(model.iterdir()), (model / "config.json").read_bytes()
+    done = started("--report", model / name, model, "--", "touch", "started")
+    assert done.returncode == 2
+    assert "lies inside the model" in done.stderr
+    assert (sorted(model.iterdir()), (model / "config.json").read_bytes()) == before
+    assert not (tmp_path / "started").exists()
+
+
 def test_on_a_fail_nothing_starts_and_the_report_is_written(started, model, tmp_path):
     flip(model / WEIGHTS)
     done = started(model, "--report", "r.json", "--", "touch", "started")
@@ -170,6 +197,8 @@ def test_errors_start_nothing(started, model, tmp_path):
         ["MODEL", "--", "no-such-command"],
         ["MODEL", "--", ""],
         ["MODEL", "--", "./model"],
+        ["--help", "--", "touch", "started"],
+        ["MODEL", "-h", "--", "touch", "started"],
     ],
     ids=" ".join,
 )

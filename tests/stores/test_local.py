@@ -21,6 +21,7 @@ from r1prov.limits import MAX_STORE_DEPTH
 from r1prov.stores import local
 from r1prov.stores.base import Entry, EntryKind
 from r1prov.stores.local import LocalStore
+from r1prov.stores.locate import open_store, open_stores
 
 
 @pytest.fixture
@@ -170,6 +171,16 @@ def test_the_root_may_be_a_link(tmp_path):
     assert store.name == "alias"
     assert store.location == os.path.realpath(tmp_path / "real")
     assert [entry.path for entry in store.entries()] == ["x"]
+
+
+def test_an_empty_path_is_not_the_current_directory(tmp_path, monkeypatch):
+    """`verify "$MODEL"` with no MODEL would judge, and pass, what happens to lie here."""
+    (tmp_path / "blobs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for opened in (LocalStore, open_store, open_stores):
+        with pytest.raises(NotFound, match="an empty path names no model"):
+            opened("")
+    assert LocalStore(".").entries() == []
 
 
 def test_the_current_directory_has_its_name(tmp_path, monkeypatch):
@@ -510,6 +521,7 @@ LIST_AND_HASH = """
 import json, sys
 from r1prov.hashing.engine import HashJob, hash_blobs
 from r1prov.stores.local import LocalStore
+from r1prov.stores.locate import open_store, open_stores
 # drop
 store = LocalStore(sys.argv[1])
 entries = store.entries()
@@ -525,6 +537,7 @@ OPEN_ROOT = """
 import sys
 from r1prov.errors import Unreadable
 from r1prov.stores.local import LocalStore
+from r1prov.stores.locate import open_store, open_stores
 # drop
 try:
     LocalStore(sys.argv[1])

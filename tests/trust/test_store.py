@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from r1prov.errors import TrustFileError
 from r1prov.trust.bundle import MessageBundle, parse_bundle, sign_message
 from r1prov.trust.directories import load_trust_directory
 from r1prov.trust.keys import PrivateKey
+from r1prov.trust.purpose import Purpose
 from r1prov.trust.shipped import shipped_dir
 from r1prov.trust.store import (
     SignatureState,
@@ -25,6 +27,7 @@ from r1prov.trust.store import (
     decide,
     merge,
 )
+from r1prov.trust.trust_file import parse_trust_store, trust_store_toml
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -58,6 +61,36 @@ def ask(
 
 def states(decision: TrustDecision) -> list[str]:
     return [check.state.name for check in decision.checks]
+
+
+def test_a_key_for_attestations_signs_no_manifest(make_key: MakeKey) -> None:
+    """A key of CI is at hand to whoever runs a job there; that of a release is not."""
+    key = make_key()
+    for may, state in (
+        ((Purpose.ATTESTATIONS,), "OUT_OF_SCOPE"),
+        ((Purpose.MANIFESTS,), "GOOD"),
+        (tuple(Purpose), "GOOD"),
+    ):
+        decision = ask(store_of(replace(trusted(key), may=may)), sign_message(key, DATA))
+        assert states(decision) == [state]
+        assert decision.trusted is (state == "GOOD")
+        if state != "GOOD":
+            assert "may sign attestations, not manifests" in decision.checks[0].detail
+
+
+@pytest.mark.parametrize("may", [*((one,) for one in Purpose), tuple(Purpose)])
+def test_what_a_key_may_sign_reads_back(may: tuple[Purpose, ...], make_key: MakeKey) -> None:
+    store = store_of(replace(trusted(make_key()), may=may))
+    raw = trust_store_toml(store)
+    assert (b"may = " in raw) == (len(may) == 1)
+    pem = store.keys[0].key.pem()
+    assert parse_trust_store(raw, lambda _: pem, subject="t").keys[0].may == may
+    for wrong in ("[]", '"manifests"', '["manifest"]', "[1]", "[[]]", "{}", '["manifests", ""]'):
+        bad = raw.replace(b"\nmodels", f"\nmay = {wrong}\nmodels".encode(), 1)
+        if len(may) == 1:
+            bad = bad.replace(f'may = ["{may[0]}"]\n'.encode(), b"")
+        with pytest.raises(TrustFileError, match="`may` is not a list"):
+            parse_trust_store(bad, lambda _: pem, subject="t")
 
 
 def test_a_good_signature(make_key: MakeKey) -> None:
@@ -236,6 +269,7 @@ def test_the_shipped_store_is_as_it_is_written() -> None:
     assert key.valid_from == datetime(2026, 11, 24, tzinfo=UTC)
     assert key.valid_until == datetime(2028, 11, 24, tzinfo=UTC)
     assert key.models == ("DeepSeek-R1*", "DeepSeek-V3*", "all-MiniLM-L6-v2")
+    assert key.may == (Purpose.MANIFESTS,)
     assert store.threshold(MODEL) == 1
 
 

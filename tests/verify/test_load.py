@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import subprocess
@@ -15,7 +16,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from r1prov.cli.app import run
-from r1prov.errors import LimitExceeded, ManifestError, NotFound, UsageError, VerificationFailed
+from r1prov.errors import (
+    LimitExceeded,
+    ManifestError,
+    NotFound,
+    R1ProvError,
+    UsageError,
+    VerificationFailed,
+)
 from r1prov.family.skeleton import write_skeleton
 from r1prov.stores import captured
 from r1prov.verify import load
@@ -119,6 +127,23 @@ def test_arrays_outlive_the_model(minilm, expected):
 
 
 @pytest.mark.parametrize("lazy", [False, True])
+def test_closed_by_another_thread_it_is_our_error(minilm_copy, with_tensors, lazy):
+    """Between the look whether the model is open and the look at its bytes."""
+    model = open_verified(minilm_copy, **with_tensors, lazy=lazy)
+    content = model._open()
+    model.close()
+    with pytest.raises(R1ProvError):
+        content.of(NORM)
+
+
+def test_a_model_signature_names_no_tensors_to_open(minilm_copy, with_tensors):
+    sign = ["manifest", "sign", "mini.toml", "--format", "oms", "--key", "k.pem", "-o", "mini.sig"]
+    assert run(sign) == 0
+    with pytest.raises(UsageError, match="OpenSSF Model Signing bundle"):
+        open_verified(minilm_copy, "mini.sig", keys=with_tensors["keys"])
+
+
+@pytest.mark.parametrize("lazy", [False, True])
 def test_shards_are_one_model(tmp_path, monkeypatch, capsys, lazy):
     monkeypatch.chdir(tmp_path)
     config = {
@@ -211,6 +236,25 @@ def cut(path, _evil):
     os.truncate(path, 100_000)
 
 
+def write_through_a_mapping(path, evil):
+    """Of another name of the file, outside the model: no directory is touched, no write called."""
+    other = path.parent.parent / "other-name"
+    os.link(path, other)
+    with other.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as view:
+        view[:] = evil.read_bytes()
+
+
+def put_a_link_there(path, evil):
+    path.unlink()
+    path.symlink_to(evil)
+
+
+def put_another_directory_there(path, evil):
+    path.parent.rename(path.parent.with_name("old"))
+    path.parent.mkdir()
+    shutil.copy(evil, path)
+
+
 def test_between_check_and_load_others_see_what_was_swapped_in(minilm_copy, evil, expected):
     """The gap: the verdict is a pass, and what is loaded is another model."""
     swapper = Swapper(lambda: replace_file(minilm_copy / WEIGHTS, evil))
@@ -220,7 +264,13 @@ def test_between_check_and_load_others_see_what_was_swapped_in(minilm_copy, evil
         assert np.array_equal(loaded.get_tensor(NORM), expected[NORM] + 1)
 
 
-@pytest.mark.parametrize("swap", [replace_file, overwrite_in_place, cut])
+@pytest.mark.parametrize(
+    "swap",
+    [
+        *(replace_file, overwrite_in_place, cut),
+        *(write_through_a_mapping, put_a_link_there, put_another_directory_there),
+    ],
+)
 def test_open_verified_sees_what_it_checked(minilm_copy, evil, expected, monkeypatch, swap):
     """The same thread at the same point, after the verdict and before anything is loaded."""
     path = minilm_copy / WEIGHTS

@@ -19,15 +19,19 @@ from r1prov.errors import BundleError, UsageError
 from r1prov.text import plural, quoted
 from r1prov.trust.bundle import DsseBundle, KeyMaterial, parse_dsse_bundle
 from r1prov.trust.dsse import IN_TOTO_TYPE
+from r1prov.trust.purpose import Purpose
 from r1prov.trust.states import SignatureState, TimestampCheck, earliest
 from r1prov.trust.store import TrustedKey, TrustStore, standing
 from r1prov.trust.timestamps import check_timestamps
+from r1prov.verify.checks.listing import part_of
+from r1prov.verify.findings import Part
 from r1prov.verify.policy import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
+    from r1prov.manifest.schema import Manifest
     from r1prov.manifest.shelf import ShelvedManifest
     from r1prov.stores.base import Store
 
@@ -158,10 +162,7 @@ def verify_attestation(
             progress=progress,
         )
         if found:
-            named = "; ".join(found[:_NAMED_DIFFERENCES])
-            more = len(found) - _NAMED_DIFFERENCES
-            detail = named + (f"; and {more:,} more" if more > 0 else "")
-            return check.result(AttestationState.WRONG_SUBJECT, detail, tuple(found))
+            return check.result(AttestationState.WRONG_SUBJECT, _named(found), tuple(found))
     files = plural(len(statement.subjects) - 1, "file")
     about = "the manifest" if model is None else f"{files} and the manifest"
     detail = f"{check.name} {_what(statement, scope)} on {statement.time:%Y-%m-%d %H:%MZ}: {about}"
@@ -249,7 +250,8 @@ class _Check:
             detail = "the policy is no manifest of r1prov, so no key's scope covers it"
             return self.result(AttestationState.OUT_OF_SCOPE, detail)
         self.name = statement.model
-        state, detail = standing(self.key, self.name, self.now, earliest(self.timestamps))
+        proven = earliest(self.timestamps)
+        state, detail = standing(self.key, self.name, self.now, proven, Purpose.ATTESTATIONS)
         if state is not SignatureState.GOOD:
             useless = [one for one in self.timestamps if one.rule is not None]
             detail += "".join(f"; its timestamp proves nothing: {one.detail}" for one in useless)
@@ -311,10 +313,41 @@ class _Check:
         if manifest.sha256 != attested:
             detail = f"{manifest.path} has sha256:{manifest.sha256}; attested is {attested}"
             return self.result(AttestationState.WRONG_SUBJECT, detail)
+        if manifest.manifest.name != self.name:
+            # Else a key attests any model under a name that it may speak of.
+            detail = f"the manifest is of {manifest.manifest.name}, and attested as {self.name}"
+            return self.result(AttestationState.WRONG_MODEL, detail)
         if statement.resource_uri not in {None, resource_uri(manifest.manifest)}:
             detail = (
                 f"the resource is {quoted(statement.resource_uri or '')}, not "
                 f"{resource_uri(manifest.manifest)}"
             )
             return self.result(AttestationState.WRONG_MODEL, detail)
+        found = tuple(_against(statement, manifest.manifest))
+        if found:
+            return self.result(AttestationState.WRONG_SUBJECT, _named(found), found)
         return None
+
+
+def _against(statement: Statement, manifest: Manifest) -> Iterator[str]:
+    """How the subjects differ from what the manifest at hand says, whatever the verifier says."""
+    files = {one.path: one.sha256 for one in manifest.files}
+    for name, digest in sorted(statement.subjects.items()):
+        if name == manifest_subject(manifest.name):
+            continue
+        if name not in files:
+            yield f"{name} is attested, and the manifest lists no such file"
+        elif files[name] != digest:
+            says = f"says sha256:{files[name]}" if files[name] else "states no digest of it"
+            yield f"{name} is attested with sha256:{digest}; the manifest {says}"
+    # The properties say so of every file, or every weight file.
+    every = MODEL_VERIFIED in statement.properties
+    for one in manifest.files:
+        needed = every or part_of(one.role) is Part.WEIGHTS
+        if needed and one.path not in statement.subjects:
+            yield f"{one.path} is in the manifest, and not attested"
+
+
+def _named(found: Sequence[str]) -> str:
+    more = len(found) - _NAMED_DIFFERENCES
+    return "; ".join(found[:_NAMED_DIFFERENCES]) + (f"; and {more:,} more" if more > 0 else "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -46,6 +48,43 @@ _VerifierId = Annotated[
 ]
 
 
+# in-toto's ResourceURI: the characters of RFC 3986, and no more of them than `attest verify` reads.
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,2000}")
+
+
+def _number(value: float | None) -> float | None:
+    """Refuse `nan`, which lies in every range."""
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("nan is no number of days")
+    return value
+
+
+def _check_verifier_id(verifier_id: str) -> None:
+    """Refuse a verifier that no reader of the statement would take."""
+    from r1prov.errors import UsageError
+    from r1prov.text import quoted
+
+    if not _URI.fullmatch(verifier_id):
+        raise UsageError(
+            f"--verifier-id is {quoted(verifier_id)}, not a URI",
+            hint=f"such as https://ci.example.org/r1prov; the default is {VERIFIER_ID}",
+        )
+
+
+def _refuse_bundle(manifest: str | None) -> None:
+    """Refuse what is verified against and is no manifest, before anything is hashed."""
+    from r1prov.errors import UsageError
+    from r1prov.verify.oms_bundle import read_bundle
+
+    if manifest is not None and read_bundle(manifest) is not None:
+        raise UsageError(
+            "an attestation rests on a manifest, and this is an OpenSSF Model Signing bundle",
+            subject=manifest,
+            hint="it is itself a signed statement of the files; or make a manifest: "
+            "`r1prov manifest create`",
+        )
+
+
 @app.command("create", short_help="Verify a model and sign the verdict")
 def create(
     model: Model,
@@ -85,12 +124,15 @@ def create(
       r1prov attest create hf://org/name --kind vsa --key ci.key --read-all -o name.sigstore.json
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.attest.create import create_attestation
-    from r1prov.cli.output import emit, say
+    from r1prov.cli.output import emit, refuse_inside, say
     from r1prov.cli.progress import hashing_progress
     from r1prov.cli.signing import load_private_key, timestamped
     from r1prov.text import plural, printable
     from r1prov.verify.local import verify_path
 
+    _check_verifier_id(verifier_id)
+    refuse_inside(output, model)
+    _refuse_bundle(manifest)
     private = load_private_key(key)  # before hashing: a wrong passphrase shows at once
     with hashing_progress(quiet=quiet) as progress:
         report = verify_path(
@@ -134,6 +176,7 @@ def verify(
             "--max-age",
             min=0,
             max=36500,
+            callback=_number,
             envvar="R1PROV_MAX_AGE",
             metavar="DAYS",
             help="Refuse a verification that is older.",

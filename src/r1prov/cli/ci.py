@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from r1prov.cli.ci_templates import Kind
 from r1prov.cli.options import (
@@ -90,12 +92,13 @@ def step(
     Examples:
       r1prov ci step /models/DeepSeek-R1 --expect full --sarif r1prov.sarif
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import emit, say
+    from r1prov.cli.output import emit, refuse_inside, say
     from r1prov.cli.verify import append_step_summary
     from r1prov.render.formats import renderer
     from r1prov.text import printable
     from r1prov.verify.local import verify_path
 
+    refuse_inside(sarif, model)
     report = verify_path(
         model,
         manifest=manifest,
@@ -113,7 +116,29 @@ def step(
     return report.exit_status
 
 
-@app.command("lint-manifests", short_help="Check manifest files, for a pre-commit hook")
+class LintCommand(TyperCommand):
+    """Takes no file for an option: pre-commit hands over names of files as they are."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own click
+        """Refuse arguments that could be both."""
+        from r1prov.errors import UsageError
+        from r1prov.text import quoted
+
+        own = args[: args.index("--")] if "--" in args else args
+        for one in own:
+            if one.startswith("-") and os.path.lexists(one):
+                raise UsageError(
+                    f"{quoted(one)} is a file and reads as an option",
+                    subject=one,
+                    hint="rename it, or put `--` before the files",
+                )
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
+
+@app.command(
+    "lint-manifests", cls=LintCommand, short_help="Check manifest files, for a pre-commit hook"
+)
 def lint_manifests(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Manifest files.")],
     keys: Keys = None,

@@ -39,6 +39,9 @@ _EXAMPLE: Final = "r1prov exec MODEL --expect full -- COMMAND [ARGUMENT]…"
 _VERDICT: Final = "R1PROV_VERDICT"
 _MANIFEST: Final = "R1PROV_MANIFEST_SHA256"
 _TREE: Final = "R1PROV_TREE_DIGEST"
+# Nor are the secrets of a signing key a server's business.
+_SECRETS: Final = ("R1PROV_KEY_PASSPHRASE", "R1PROV_PKCS11_PIN")
+_OURS: Final = frozenset({_VERDICT, _MANIFEST, _TREE, *_SECRETS})
 
 
 class Command(TyperCommand):
@@ -50,6 +53,9 @@ class Command(TyperCommand):
         if "--" in args:
             at = args.index("--")
             own, command = args[:at], args[at + 1 :]
+        if command and not {"--help", "-h"}.isdisjoint(own):
+            # "$MODEL" may say so. The help ends with 0, and a supervisor would think that it ran.
+            raise UsageError("--help starts no command", hint="a model of that name is ./--help")
         ctx.meta[_COMMAND] = command
         rest: list[str] = super().parse_args(ctx, own)
         return rest
@@ -91,7 +97,7 @@ def command(
 
     On any other verdict nothing is started and the exit status is that of `r1prov verify`. The
     report goes to stderr; stdout is the command's. The command has the environment of r1prov with
-    R1PROV_VERDICT, R1PROV_MANIFEST_SHA256 and, for a complete manifest, R1PROV_TREE_DIGEST.
+    R1PROV_VERDICT, R1PROV_MANIFEST_SHA256 and, if every file is as signed, R1PROV_TREE_DIGEST.
     Between the verdict and the command's own reading the model can be changed: mount it read-only.
 
     \b
@@ -99,7 +105,7 @@ def command(
       r1prov exec /models/DeepSeek-R1 --expect full -- vllm serve /models/DeepSeek-R1
       r1prov exec ./my-model -m my-model.toml --keys ./keys --report r.json -- ./server ./my-model
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import say, wants_color
+    from r1prov.cli.output import refuse_inside, say, wants_color
     from r1prov.cli.progress import hashing_progress
     from r1prov.render import text as text_report
     from r1prov.verify.local import verify_path
@@ -107,6 +113,7 @@ def command(
     words: list[str] = context.meta[_COMMAND]
     _check_command(words)
     _refuse_remote(model)
+    refuse_inside(report_file, model)
     with hashing_progress(quiet=quiet) as progress:
         report = verify_path(
             model,
@@ -162,7 +169,7 @@ def _write(report: Report, file: Path, form: ReportFormat) -> None:
 
 
 def _become(words: list[str], report: Report) -> NoReturn:
-    environment = {k: v for k, v in os.environ.items() if k not in (_VERDICT, _MANIFEST, _TREE)}
+    environment = {name: value for name, value in os.environ.items() if name not in _OURS}
     environment[_VERDICT] = report.verdict.value
     if report.manifest is not None:
         environment[_MANIFEST] = report.manifest.sha256

@@ -78,13 +78,14 @@ def command(
         raise UsageError("--key and --certificate-chain go with --format oms")
     from r1prov.attest.bom import cyclonedx_json, cyclonedx_xml, with_library
     from r1prov.attest.create import manifest_of
-    from r1prov.cli.output import emit, say
+    from r1prov.cli.output import emit, refuse_inside, say
     from r1prov.cli.progress import hashing_progress
     from r1prov.manifest.shelf import load_shelf, resolve_manifest
     from r1prov.text import printable
     from r1prov.verify.local import verify_path
 
     with_library()  # before hashing
+    refuse_inside(output, model)
     timestamp = _timestamp()
     report = None
     if model is not None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from r1prov.cli.options import Keys
+from r1prov.trust.purpose import Purpose
 
 app = typer.Typer(
     help="Make, show, trust and revoke signing keys.", no_args_is_help=True, rich_markup_mode=None
@@ -117,6 +118,12 @@ def add(
         list[str] | None,
         typer.Option("--model", help="Model name, or pattern with * and ?, that it may sign."),
     ] = None,
+    may: Annotated[
+        list[Purpose] | None,
+        typer.Option(
+            "--may", help="Only manifests, or only attestations, of such models; else both."
+        ),
+    ] = None,
     days: Annotated[int, typer.Option(min=1, max=3650, help="How long it is valid.")] = 365,
     certificate: Annotated[
         bool,
@@ -157,10 +164,12 @@ def add(
       r1prov key add acme-root.pem --certificate --owner ACME --model 'acme-*' \\
           --identity ml@acme.org
       r1prov key add tsa-root.pem --timestamp-authority --owner "ACME time" --keys ./keys
+      r1prov key add ci.key.pub --owner CI --model 'acme-*' --may attestations
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli import trusting
     from r1prov.cli.output import emit
     from r1prov.errors import UsageError
+    from r1prov.render.trust import only
     from r1prov.trust.directories import user_directory
 
     directory = keys or user_directory("keys")
@@ -168,12 +177,15 @@ def add(
         raise UsageError("--certificate and --timestamp-authority exclude each other")
     if (identities or subjects) and not certificate:
         raise UsageError("--identity and --subject go with --certificate")
+    if may and (certificate or timestamp_authority):
+        raise UsageError("--may goes with a key: a certificate is for manifests")
     if timestamp_authority:
         if models:
             raise UsageError("--model does not go with --timestamp-authority: it signs none")
         id_ = trusting.add_timestamp_authority(path, directory, owner, days)
         emit(f"trusted for timestamps: {id_}\n", None)
         return
+    purposes = tuple(one for one in Purpose if one in may) if may else tuple(Purpose)
     if not models:
         raise UsageError("--model is missing", hint="name the models that it may sign")
     if certificate:
@@ -187,9 +199,9 @@ def add(
             path, directory, owner, models, days, identities or [], subjects or []
         )
     else:
-        id_ = trusting.add_key(path, directory, owner, models, days)
+        id_ = trusting.add_key(path, directory, owner, models, days, purposes)
     until = datetime.now(UTC) + timedelta(days=days)
-    emit(f"trusted for {' '.join(models)} until {until:%Y-%m-%d}: {id_}\n", None)
+    emit(f"trusted for {' '.join(models)}{only(purposes)} until {until:%Y-%m-%d}: {id_}\n", None)
 
 
 @app.command("revoke", short_help="Revoke a key, an authority, or a certificate of one")

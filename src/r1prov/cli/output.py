@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from r1prov.errors import Unreadable, UsageError
@@ -13,7 +14,6 @@ from r1prov.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 def complain(message: str, hint: str | None = None) -> None:
@@ -92,6 +92,22 @@ def _write_stdout(write: Callable[[], object]) -> bool:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return isinstance(error, BrokenPipeError)
     return True
+
+
+def refuse_inside(output: Path | None, model: str | None) -> None:
+    """Refuse a file in the model that is verified: it would change what the verdict is about.
+
+    Raises:
+        UsageError: It lies there, or a link to it does.
+    """
+    from r1prov.verify.policy_file import lies_inside
+
+    if output is not None and model is not None and lies_inside(output, Path(model)):
+        raise UsageError(
+            f"{output} lies inside the model that is verified",
+            subject=str(output),
+            hint="name a file outside the model's directory",
+        )
 
 
 def encodable(text: str, encoding: str | None) -> str:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from r1prov.trust.certificates import Certificate
+    from r1prov.trust.purpose import Purpose
     from r1prov.trust.store import TrustStore
 
 
@@ -49,7 +50,14 @@ def write_store(directory: Path, store: TrustStore, files: dict[str, bytes]) -> 
     write_new(directory / TRUST_FILE, text, replace=True)
 
 
-def add_key(path: Path, directory: Path, owner: str, models: list[str], days: int) -> str:
+def add_key(
+    path: Path,
+    directory: Path,
+    owner: str,
+    models: list[str],
+    days: int,
+    may: tuple[Purpose, ...],
+) -> str:
     """Trust a public key; returns its id."""
     from r1prov.errors import UsageError
     from r1prov.limits import MAX_KEY_FILE_BYTES
@@ -64,7 +72,13 @@ def add_key(path: Path, directory: Path, owner: str, models: list[str], days: in
     first, last = _from_now(days)
     file = f"{key.key_id8}.pub"
     added = TrustedKey(
-        key=key, file=file, owner=owner, valid_from=first, valid_until=last, models=tuple(models)
+        key=key,
+        file=file,
+        owner=owner,
+        valid_from=first,
+        valid_until=last,
+        models=tuple(models),
+        may=may,
     )
     write_store(directory, replace(store, keys=(*store.keys, added)), {file: key.pem()})
     return key.key_id

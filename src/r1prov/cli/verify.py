@@ -82,13 +82,14 @@ def command(
       r1prov verify ollama://deepseek-r1:7b
       r1prov verify /models/r1 --expect full --format sarif -o r1prov.sarif
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import emit, say, wants_color
+    from r1prov.cli.output import emit, refuse_inside, say, wants_color
     from r1prov.cli.progress import hashing_progress
     from r1prov.render import text as text_report
     from r1prov.render.formats import renderer
     from r1prov.text import printable
     from r1prov.verify.local import verify_path
 
+    refuse_inside(output, model)
     with hashing_progress(quiet=quiet) as progress:
         report = verify_path(
             model,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from r1prov.text import printable, table
+from r1prov.trust.purpose import Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,10 +16,17 @@ if TYPE_CHECKING:
     from r1prov.trust.store import TrustedKey, TrustStore
 
 
+def only(may: Sequence[Purpose]) -> str:
+    """What a key is limited to, to stand behind its models; nothing if it is not."""
+    return "" if len(may) == len(Purpose) else f" ({', '.join(may)} only)"
+
+
 def render_trust_store(store: TrustStore, now: datetime) -> str:
     """Every key and authority, what each may sign, and whether it counts now."""
     rows: list[tuple[str, ...]] = [("key id", "owner", "valid until", "may sign", "state")]
-    rows += [_row(key, key.key.key_id, " ".join(key.models), now) for key in store.keys]
+    rows += [
+        _row(key, key.key.key_id, " ".join(key.models) + only(key.may), now) for key in store.keys
+    ]
     parts = [table(rows)] if store.keys or not store.authorities else []
     if store.authorities:
         rows = [("authority", "owner", "valid until", "may sign, as whom", "state")]

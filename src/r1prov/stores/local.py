@@ -115,6 +115,8 @@ class LocalStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         given = os.fspath(path)
+        if not given:  # what a variable that is not set makes of "$MODEL"
+            raise NotFound("an empty path names no model")
         try:
             # The name the user gave, not the one it links to: `model.gguf`, not a blob's digest.
             self.name = os.path.basename(os.path.abspath(given)) or "/"

@@ -85,11 +85,13 @@ def _local(path: str) -> Store:
         from r1prov.stores.ollama import OllamaStore
 
         return OllamaStore(tags[0], path)
-    return LocalStore(find_snapshot(path) or path)
+    return LocalStore(path and (find_snapshot(path) or path))
 
 
 def _tags(path: str) -> list[str]:
     """The tags of an Ollama models directory; none for anything else."""
+    if not path:  # `pathlib` takes it for the working directory
+        return []
     from r1prov.stores.ollama_library import is_models_directory, list_tags
 
     if _SCHEME.match(path) or not is_models_directory(path):

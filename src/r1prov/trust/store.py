@@ -20,6 +20,7 @@ from r1prov.trust.authorities import (
     vouch,
 )
 from r1prov.trust.certificates import Certificate, parse_certificate
+from r1prov.trust.purpose import Purpose
 from r1prov.trust.scope import matches
 from r1prov.trust.states import (
     SignatureCheck,
@@ -64,6 +65,7 @@ class TrustedKey:
         revoked_reason: Why.
         invalid_from: Since when a revoked key is not to be believed; None for ever.
         models: Patterns (`*`, `?`) of model names that it may sign.
+        may: What of such models it may sign.
     """
 
     key: PublicKey
@@ -75,6 +77,7 @@ class TrustedKey:
     revoked_reason: str | None = None
     invalid_from: datetime | None = None
     models: tuple[str, ...]
+    may: tuple[Purpose, ...] = tuple(Purpose)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +248,11 @@ def _when(proven: datetime | None, state: SignatureState) -> str:
 
 
 def standing(
-    key: TrustedKey, model: str, now: datetime, proven: datetime | None = None
+    key: TrustedKey,
+    model: str,
+    now: datetime,
+    proven: datetime | None = None,
+    purpose: Purpose = Purpose.MANIFESTS,
 ) -> tuple[SignatureState, str]:
     """Whether a key may sign for a model, and one sentence on it.
 
@@ -254,6 +261,7 @@ def standing(
         model: The model.
         now: When its validity is judged; its end only where no time is proven.
         proven: When the signature is proven to have been made; None if nothing proves a time.
+        purpose: What was signed.
     """
     who, at = f"key {key.key.key_id8} of {key.owner}", proven or now
     if key.revoked_at is not None and still_revoked(key.invalid_from, proven):
@@ -268,6 +276,8 @@ def standing(
         return SignatureState.EXPIRED, detail
     if not matches(model, key.models):
         return SignatureState.OUT_OF_SCOPE, f"{who} may sign {', '.join(key.models)}, not {model}"
+    if purpose not in key.may:
+        return SignatureState.OUT_OF_SCOPE, f"{who} may sign {', '.join(key.may)}, not {purpose}"
     good = SignatureState.GOOD
     return good, f"good signature of {who}{_when(proven, good)}"
 

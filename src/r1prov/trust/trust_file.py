@@ -13,6 +13,7 @@ from r1prov.limits import MAX_CHAIN_CERTIFICATES, MAX_TRUST_FILE_BYTES
 from r1prov.trust.authorities import RevokedCertificate, TimestampAuthority, TrustedAuthority
 from r1prov.trust.certificates import Certificate, parse_certificates
 from r1prov.trust.keys import parse_public_key
+from r1prov.trust.purpose import Purpose
 from r1prov.trust.store import Threshold, TrustedKey, TrustStore
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _entry(table: _Table, read_file: Callable[[str], bytes]) -> _Entry:
 
 
 def _trusted_key(table: _Table, read_file: Callable[[str], bytes]) -> TrustedKey:
-    table.only(*_OF_ENTRY, "invalid_from", "models")
+    table.only(*_OF_ENTRY, "invalid_from", "models", "may")
     entry = _entry(table, read_file)
     try:
         key = parse_public_key(entry.raw, subject=entry.file)
@@ -149,6 +150,7 @@ def _trusted_key(table: _Table, read_file: Callable[[str], bytes]) -> TrustedKey
         revoked_reason=entry.revoked_reason,
         invalid_from=entry.invalid_from,
         models=table.globs("models"),
+        may=table.purposes("may") if table.has("may") else tuple(Purpose),
     )
 
 
@@ -324,6 +326,12 @@ class _Table:
                 raise self.error(f"`{name}`: {one!r} is not a model name with `*` or `?`")
         return tuple(value)
 
+    def purposes(self, name: str) -> tuple[Purpose, ...]:
+        value = self._value[name]
+        if not isinstance(value, list) or not value or not {*Purpose}.issuperset(map(str, value)):
+            raise self.error(f"`{name}` is not a list of {' and '.join(Purpose)}")
+        return tuple(one for one in Purpose if one in value)
+
     def tables(self, name: str) -> list[_Table]:
         value = self._value.get(name, [])
         if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
@@ -344,6 +352,8 @@ def trust_store_toml(store: TrustStore) -> bytes:
         lines += ["", "[[keys]]", *_entry_lines(one, one.key.key_id)]
         lines += _invalid_from(one.invalid_from)
         lines.append(f"models = {_list(one.models)}")
+        if set(one.may) != {*Purpose}:  # what nobody asked for is not written
+            lines.append(f"may = {_list(one.may)}")
     for authority in sorted(store.authorities, key=lambda one: one.id):
         lines += ["", "[[authorities]]", *_entry_lines(authority, authority.id)]
         lines += _invalid_from(authority.invalid_from)

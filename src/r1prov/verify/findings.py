@@ -143,7 +143,7 @@ class ManifestUse:
         sha256: Digest of the manifest file.
         chosen: One sentence: why this one.
         tree_digest: Digest over path, size and SHA-256 of every file; none for a partial manifest,
-            and none where a policy let a difference through.
+            and none where a policy or scope `weights` lets a difference through.
         signers: One line a signature: key, owner, state.
     """
 

@@ -26,6 +26,7 @@ from r1prov.stores.locate import SCHEMES, open_store
 from r1prov.verify.findings import Report, Verdict
 from r1prov.verify.load_lazy import open_lazily
 from r1prov.verify.local import load_authorities
+from r1prov.verify.oms_bundle import read_bundle
 from r1prov.verify.pipeline import Authorities, verify
 from r1prov.verify.policy import By, Level, Policy, Scope
 from r1prov.verify.policy_file import find_policy
@@ -33,6 +34,7 @@ from r1prov.verify.rules import Severity
 from r1prov.verify.verified import (
     SMALL_FILE_BYTES,
     VerifiedModel,
+    closed_model,
     common_metadata,
     not_passed,
 )
@@ -108,6 +110,12 @@ def open_verified(
         ignored=found.ignored,
     )
     wanted = None if manifest is None else os.fspath(manifest)
+    if wanted is not None and read_bundle(wanted) is not None:
+        raise UsageError(
+            "only what a manifest lists can be opened, and this is an OpenSSF Model Signing bundle",
+            subject=wanted,
+            hint="make a manifest: `r1prov manifest create`",
+        )
     authorities = load_authorities(keys, found.file)
     # The cheap checks first: nobody wants 689 GB copied to hear that a file is missing.
     # Only the digests of tensors tell that files of other names are the same model.
@@ -223,8 +231,15 @@ class CapturedTensors:
             self._views[name] = data[begin + tensor.begin : begin + tensor.end]
 
     def of(self, name: str) -> memoryview:
-        """The bytes of the tensor with that name, read-only."""
-        return self._views[name]
+        """The bytes of the tensor with that name, read-only.
+
+        Raises:
+            UsageError: Another thread closed the model meanwhile.
+        """
+        try:
+            return self._views[name]
+        except KeyError:
+            raise closed_model() from None
 
     def close(self) -> None:
         """Let go of the copies."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from r1prov.manifest.roles import found_by_name, role_of
 from r1prov.manifest.schema import Role
 from r1prov.text import plural
+from r1prov.trust.purpose import Purpose
 from r1prov.trust.states import SignatureState, different_signers
 from r1prov.trust.store import decide as decide_trust
 from r1prov.verify.policy import AllowKind, Commit, Level, Scope
@@ -181,6 +182,8 @@ def _entry_remarks(entry: ModelEntry, authorities: Authorities, now: datetime) -
             yield Remark(where, f"key {key_id[:8]} of {key.owner} is revoked", grave=False)
         elif not key.valid_from <= now < key.valid_until:
             yield Remark(where, f"key {key_id[:8]} of {key.owner} is not valid now", grave=False)
+        elif Purpose.MANIFESTS not in key.may:
+            yield Remark(where, f"key {key_id[:8]} of {key.owner} signs no manifests", grave=False)
         else:
             usable += 1
     usable += yield from _authority_remarks(entry, authorities, now)

@@ -50,7 +50,7 @@ MODELS: tuple[Row, ...] = (
         "signer-out-of-scope",
         "The key may not sign for this model",
         _E,
-        "The trust file limits each key to model names.",
+        "The trust file limits each key to model names, and to manifests or attestations of them.",
     ),
     (
         "308",

@@ -279,7 +279,8 @@ class Run:
             stated=self.hashed.stated if self.hashed else frozenset(),
         )
         findings, coverage = applied.findings, applied.coverage
-        if use is not None and (applied.exceptions or by_tensor):
+        weights_only = self.policy.scope is Scope.WEIGHTS
+        if use is not None and (applied.exceptions or by_tensor or weights_only):
             use = replace(use, tree_digest=None)  # not every file is as the manifest says
         verdict = decide(findings, coverage)
         hashed = self.hashed is not None

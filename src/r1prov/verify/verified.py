@@ -186,9 +186,10 @@ class VerifiedModel:
             raise NotFound(f"the model has no tensor {quoted(name)}", subject=name) from None
 
     def _open(self) -> TensorBytes:
-        if self._content is None:
-            raise UsageError("the model is closed", hint="read inside its `with` block")
-        return self._content
+        content = self._content  # read once: another thread may close the model
+        if content is None:
+            raise closed_model()
+        return content
 
 
 class TensorSlice:
@@ -211,6 +212,11 @@ class TensorSlice:
     def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - whatever the framework takes
         # A digest is of a whole tensor, and a view of numpy costs nothing.
         return self._model.get_tensor(self._name)[index]
+
+
+def closed_model() -> UsageError:
+    """The error of reading from a model after `close`."""
+    return UsageError("the model is closed", hint="read inside its `with` block")
 
 
 def common_metadata(headers: Mapping[str, Header]) -> dict[str, str] | None:
