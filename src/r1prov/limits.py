@@ -151,7 +151,7 @@ OBJECT_PREFETCH_BYTES: Final = 256 * 1024
 OBJECT_TIMEOUT_SECONDS: Final = 60.0
 OBJECT_RETRIES: Final = 3
 
-# API responses. One structured field: a signature of RSA-8192 has 1,400 characters and a certificate
+# API responses. One structured field: a signature of RSA-8192 has 1,400 characters, a certificate
 # chain (`Client-Cert-Chain`) some 10 kB; common servers take 8 to 64 kB for all header fields.
 MAX_STRUCTURED_FIELD_BYTES: Final = 64 * 1024
 # Signatures of one message: the server's, those of proxies, and two keys during a rotation.
@@ -166,3 +166,15 @@ MAX_RECEIPT_BYTES: Final = 1024 * 1024
 MAX_RECEIPT_EVENTS: Final = 4096
 # A compact JWS with an attached answer is not read this long; a detached one has 500 bytes.
 MAX_JWS_BYTES: Final = 64 * 1024
+# Captured API exchanges. A body that is held: an answer of R1's whole context (164,000 tokens) as
+# one event a token of 350 bytes is 57 MB. Of a longer one only digests are kept.
+MAX_EXCHANGE_BODY_BYTES: Final = 64 * 1024 * 1024
+# Two such bodies in base64 with room for fields and receipts.
+MAX_EXCHANGE_FILE_BYTES: Final = 192 * 1024 * 1024
+# Fields of one message and their bytes: servers refuse more than 8 to 64 kB of them.
+MAX_HTTP_FIELDS: Final = 256
+MAX_HTTP_HEADER_BYTES: Final = 256 * 1024
+MAX_URL_BYTES: Final = 64 * 1024
+# Receipts, keys and redactions of one exchange: a handful.
+MAX_EXCHANGE_DOCUMENTS: Final = 32
+MAX_EXCHANGE_REDACTIONS: Final = 1_000

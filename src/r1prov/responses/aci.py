@@ -175,9 +175,11 @@ def _contradictions(kinds: list[str], upstreams: tuple[Upstream, ...]) -> list[s
     found = []
     if kinds[0] != _RECEIVED:
         found.append(f"the first event is {quoted(kinds[0], limit=60)}, not {_RECEIVED}")
-    for kind in (_RECEIVED, _FORWARDED, _RETURNED):
-        if kinds.count(kind) > 1:
-            found.append(f"event {kind} stands {kinds.count(kind)} times")
+    found += [
+        f"event {kind} stands {kinds.count(kind)} times"
+        for kind in (_RECEIVED, _FORWARDED, _RETURNED)
+        if kinds.count(kind) > 1
+    ]
     if _FORWARDED in kinds and kinds.index(_FORWARDED) > kinds.index(_RETURNED):
         found.append("the request was forwarded after the response was returned")
     # More than one attempt may stand there; a required one has to have succeeded in the end.
