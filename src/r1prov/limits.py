@@ -151,6 +151,21 @@ OBJECT_PREFETCH_BYTES: Final = 256 * 1024
 OBJECT_TIMEOUT_SECONDS: Final = 60.0
 OBJECT_RETRIES: Final = 3
 
+# API responses. One structured field: a signature of RSA-8192 has 1,400 characters, a certificate
+# chain (`Client-Cert-Chain`) some 10 kB; common servers take 8 to 64 kB for all header fields.
+MAX_STRUCTURED_FIELD_BYTES: Final = 64 * 1024
+# Signatures of one message: the server's, those of proxies, and two keys during a rotation.
+MAX_MESSAGE_SIGNATURES: Final = 16
+# Components that one signature covers; the RFC's largest example has ten.
+MAX_SIGNED_COMPONENTS: Final = 128
+# A key set served or kept: the largest in public use have a dozen keys of 1 kB.
+MAX_JWKS_BYTES: Final = 1024 * 1024
+MAX_JWKS_KEYS: Final = 256
+# A receipt has 1 to 4 kB; one with an event for each of many upstreams stays below this.
+MAX_RECEIPT_BYTES: Final = 1024 * 1024
+MAX_RECEIPT_EVENTS: Final = 4096
+# A compact JWS with an attached answer is not read this long; a detached one has 500 bytes.
+MAX_JWS_BYTES: Final = 64 * 1024
 # Captured API exchanges. A body that is held: an answer of R1's whole context (164,000 tokens) as
 # one event a token of 350 bytes is 57 MB. Of a longer one only digests are kept.
 MAX_EXCHANGE_BODY_BYTES: Final = 64 * 1024 * 1024
