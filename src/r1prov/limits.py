@@ -178,3 +178,7 @@ MAX_URL_BYTES: Final = 64 * 1024
 # Receipts, keys and redactions of one exchange: a handful.
 MAX_EXCHANGE_DOCUMENTS: Final = 32
 MAX_EXCHANGE_REDACTIONS: Final = 1_000
+# Another process holds the log for one write and its flush, far below a second even when slow.
+LOG_LOCK_SECONDS: Final = 30.0
+# Rotated files of one log.
+MAX_LOG_FILES: Final = 100_000

@@ -45,9 +45,9 @@ class Redaction:
     """Something that was taken out of the exchange, so that nothing which needs it can be checked.
 
     Attributes:
-        part: What: `request.header:NAME`, `response.header:NAME` (a name in lower case),
-            `request.url:query`, `request.url:userinfo`, `request.body`, `response.body`,
-            `document:N.url` or `document:N.body`.
+        part: What: `request.header:NAME` or `request.trailer:NAME` (a name in lower case), the same
+            of the response, `request.url:query`, `request.url:path`, `request.url:userinfo`,
+            `request.body`, `response.body`, `document:N.url` or `document:N.body`.
         commitment: Salted digest of what stood there, by which it can be proved later; None for
             a secret.
         remainder: A body with single members blanked, to be read only; None if nothing is shown.
@@ -68,6 +68,7 @@ class Request:
         headers: Every field that is known to have been sent.
         body: Bytes of the content, coded as sent (RFC 9110 section 8.4); None if not held.
         body_digests: Digests of content that is not held; None if nothing was captured of it.
+        trailers: Fields that came after the content.
     """
 
     method: str
@@ -75,6 +76,7 @@ class Request:
     headers: Headers
     body: bytes | None
     body_digests: BodyDigests | None = None
+    trailers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,7 @@ class Response:
             it, comments included. None if not held.
         complete: Whether the server ended the content; False for a stream that broke off.
         body_digests: Digests of content that is not held; None if nothing was captured of it.
+        trailers: Fields that came after the content.
     """
 
     status: int
@@ -96,6 +99,7 @@ class Response:
     body: bytes | None
     complete: bool = True
     body_digests: BodyDigests | None = None
+    trailers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,11 +43,12 @@ SCHEMA: Final = "r1prov/exchange/1"
 TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
 _PART: Final = re.compile(
-    r"(?:request|response)\.(?:body|header:[!#$%&'*+\-.^_`|~0-9a-z]+)"
-    r"|request\.url:(?:query|userinfo)|document:(?:0|[1-9]\d{0,3})\.(?:url|body)",
+    r"(?:request|response)\.(?:body|(?:header|trailer):[!#$%&'*+\-.^_`|~0-9a-z]+)"
+    r"|request\.url:(?:path|query|userinfo)|document:(?:0|[1-9]\d{0,3})\.(?:url|body)",
     re.ASCII,
 )
 _MAX_METHOD: Final = 64
+_EXTRA: Final = ("trailers",)
 
 
 def parse_exchange(raw: bytes, *, subject: str) -> Exchange:
@@ -93,22 +94,27 @@ def exchange_to_json(exchange: Exchange) -> bytes:
 def exchange_to_value(exchange: Exchange) -> dict[str, object]:
     """The exchange as JSON values, in the order of the form."""
     request, response = exchange.request, exchange.response
+    asked: dict[str, object] = {
+        "method": request.method,
+        "url": request.url,
+        "headers": [list(pair) for pair in request.headers],
+        "body": _body_value(request.body, request.body_digests),
+    }
+    answered: dict[str, object] = {
+        "status": response.status,
+        "headers": [list(pair) for pair in response.headers],
+        "body": _body_value(response.body, response.body_digests),
+        "complete": response.complete,
+    }
+    for message, table in ((request, asked), (response, answered)):
+        if message.trailers:
+            table["trailers"] = [list(pair) for pair in message.trailers]
     value: dict[str, object] = {
         "schema": SCHEMA,
         "started_at": _time_text(exchange.started_at),
         "finished_at": _time_text(exchange.finished_at),
-        "request": {
-            "method": request.method,
-            "url": request.url,
-            "headers": [list(pair) for pair in request.headers],
-            "body": _body_value(request.body, request.body_digests),
-        },
-        "response": {
-            "status": response.status,
-            "headers": [list(pair) for pair in response.headers],
-            "body": _body_value(response.body, response.body_digests),
-            "complete": response.complete,
-        },
+        "request": asked,
+        "response": answered,
     }
     if exchange.documents:
         value["documents"] = [
@@ -182,7 +188,7 @@ def _exchange(value: object) -> Exchange:
 
 
 def _request(value: object) -> Request:
-    table = _object(value, "`request`", ("method", "url", "headers", "body"))
+    table = _object(value, "`request`", ("method", "url", "headers", "body"), optional=_EXTRA)
     method = table["method"]
     if not isinstance(method, str) or len(method) > _MAX_METHOD or not TOKEN.fullmatch(method):
         raise _wrong("`request.method`", "a method, such as `POST`", method)
@@ -193,11 +199,12 @@ def _request(value: object) -> Request:
         headers=_headers(table["headers"], "`request.headers`"),
         body=body,
         body_digests=digests,
+        trailers=_headers(table.get("trailers", []), "`request.trailers`"),
     )
 
 
 def _response(value: object) -> Response:
-    table = _object(value, "`response`", ("status", "headers", "body", "complete"))
+    table = _object(value, "`response`", ("status", "headers", "body", "complete"), optional=_EXTRA)
     complete = table["complete"]
     if not isinstance(complete, bool):
         raise _wrong("`response.complete`", "true or false", complete)
@@ -208,6 +215,7 @@ def _response(value: object) -> Response:
         body=body,
         complete=complete,
         body_digests=digests,
+        trailers=_headers(table.get("trailers", []), "`response.trailers`"),
     )
 
 
@@ -254,11 +262,12 @@ def _check_redactions(exchange: Exchange) -> None:
     for name, message in (("request", exchange.request), ("response", exchange.response)):
         if f"{name}.body" in parts and (message.body, message.body_digests) != (None, None):
             raise ExchangeError(f"`{name}.body` is there and said to be redacted")
-        for key, _ in message.headers:
-            if f"{name}.header:{key.lower()}" in parts:
-                raise ExchangeError(
-                    f"field {quoted(key)} of the {name} is there and said to be redacted"
-                )
+        for kind, fields in (("header", message.headers), ("trailer", message.trailers)):
+            for key, _ in fields:
+                if f"{name}.{kind}:{key.lower()}" in parts:
+                    raise ExchangeError(
+                        f"{kind} {quoted(key)} of the {name} is there and said to be redacted"
+                    )
     for part in parts:
         if part.startswith("document:") and int(part[9:].split(".")[0]) >= len(exchange.documents):
             raise ExchangeError(f"redaction of {quoted(part)}, which is not there")
