@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from r1prov.errors import R1ProvError, ResponseNotVerified
 from r1prov.limits import (
+    MAX_EXCHANGE_BODY_BYTES,
     MAX_SEEN_SIGNATURES,
     RECEIPT_REQUEST_SECONDS,
     RECEIPT_SECONDS,
@@ -26,10 +27,11 @@ from r1prov.responses.policy import ACI, NEAR
 from r1prov.responses.receipts import key_set_urls, receipt_urls
 from r1prov.responses.redaction import SECRET_FIELDS
 from r1prov.responses.report import State
-from r1prov.responses.structured_fields import InnerList, Item, write_dictionary
+from r1prov.responses.structured_fields import BareItem, InnerList, Item, write_dictionary
 from r1prov.responses.transport import Fetch, Pause, Work
 from r1prov.responses.verify import verify_exchange
-from r1prov.verify.findings import Severity, Verdict
+from r1prov.verify.findings import Verdict
+from r1prov.verify.rule import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -98,6 +100,8 @@ class Enforcement:
         on_report: Called with the report of every answer, in the thread that verified it.
         log: Where exchanges are kept, signed or not; nowhere if absent.
         receipt_seconds: How long a receipt is waited for.
+        keep: Bytes of each body that are kept at most. A longer stream is judged by its digests;
+            any other longer answer is refused, as it cannot be held back.
 
     Attributes:
         last_report: The report of the answer that was verified last.
@@ -113,7 +117,9 @@ class Enforcement:
         on_report: Callable[[ExchangeReport], None] | None = None,
         log: ExchangeLog | None = None,
         receipt_seconds: float = RECEIPT_SECONDS,
+        keep: int = MAX_EXCHANGE_BODY_BYTES,
     ) -> None:
+        self.keep = keep
         self.policy = policy
         self._mode = Mode(mode)
         self._on_report = on_report
@@ -132,7 +138,7 @@ class Enforcement:
         so that nobody between has a reason to code the content anew.
         """
         cover = tuple(Item(one.name, dict(one.parameters)) for one in self.policy.cover)
-        wanted = {"created": True, "nonce": secrets.token_urlsafe(24)}
+        wanted: dict[str, BareItem] = {"created": True, "nonce": secrets.token_urlsafe(24)}
         if self.policy.tag is not None:
             wanted["tag"] = self.policy.tag
         digest = content_digest({"sha-256": body_digests(request.body)["sha-256"]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from r1prov.limits import MAX_EXCHANGE_BODY_BYTES
 from r1prov.responses.transport import Steps, Work
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ class Recording:
 
     Args:
         log: Where.
+        keep: Bytes of each body that are kept at most; of a longer one only digests are.
 
     Attributes:
         last: What became of the last exchange.
@@ -24,8 +26,9 @@ class Recording:
 
     holds = False
 
-    def __init__(self, log: ExchangeLog) -> None:
+    def __init__(self, log: ExchangeLog, *, keep: int = MAX_EXCHANGE_BODY_BYTES) -> None:
         self._log = log
+        self.keep = keep
         self.last: Appended | None = None
 
     def prepare(self, request: SentRequest) -> SentRequest:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from r1prov.errors import LimitExceeded
 from r1prov.limits import (
-    MAX_EXCHANGE_BODY_BYTES,
     MAX_RECEIPT_BYTES,
     MAX_STREAM_TAIL_BYTES,
     STREAM_TAIL_SECONDS,
@@ -67,9 +66,11 @@ class Observer(Protocol):
     Attributes:
         holds: Whether an answer that is not streamed is handed over only after `conclude` has let
             it pass. Of a streamed one, the event that ends it always is.
+        keep: Bytes of each body that are kept at most; of a longer one only digests are.
     """
 
     holds: bool
+    keep: int
 
     def prepare(self, request: SentRequest) -> SentRequest:
         """The request as it is to be sent."""
@@ -142,7 +143,7 @@ class _Flow:
         if self.capture.body is not None:
             return None
         return LimitExceeded(
-            f"an answer of more than {MAX_EXCHANGE_BODY_BYTES:,} bytes cannot be verified before "
+            f"an answer of more than {self._observer.keep:,} bytes cannot be verified before "
             "it is handed over",
             hint="ask for a stream",
         )
@@ -193,7 +194,10 @@ class _Shared:
 
     def _flow(self, sent: SentRequest, response: Any) -> _Flow:  # noqa: ANN401
         headers = _headers(response.headers.raw)
-        return _Flow(ExchangeCapture(sent, response.status_code, headers), self._observer)
+        return _Flow(
+            ExchangeCapture(sent, response.status_code, headers, keep=self._observer.keep),
+            self._observer,
+        )
 
     def _answer(self, response: Any, stream: Any) -> Any:  # noqa: ANN401 - a response of the module
         return self.http.Response(

@@ -8,9 +8,14 @@ docs/exchanges.md has the whole story.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import httpx
+from r1prov.errors import UsageError
+
+try:
+    import httpx
+except ImportError:
+    raise UsageError("this transport needs httpx", hint="pip install 'r1prov[responses]'") from None
 
 from r1prov.responses.enforce import Enforcement
 from r1prov.responses.record import Recording
@@ -41,8 +46,8 @@ class RecordingTransport(SyncTransport, httpx.BaseTransport):
         inner: What sends; an `httpx.HTTPTransport` by default.
     """
 
-    http = httpx
-    live_stream = _LiveStream
+    http: ClassVar[Any] = httpx
+    live_stream: ClassVar[Any] = _LiveStream
 
     def __init__(self, log: ExchangeLog, *, inner: httpx.BaseTransport | None = None) -> None:
         super().__init__(Recording(log), inner or httpx.HTTPTransport())
@@ -51,8 +56,8 @@ class RecordingTransport(SyncTransport, httpx.BaseTransport):
 class AsyncRecordingTransport(AsyncTransport, httpx.AsyncBaseTransport):
     """As `RecordingTransport`, for an `AsyncClient`."""
 
-    http = httpx
-    live_stream = _AsyncLiveStream
+    http: ClassVar[Any] = httpx
+    live_stream: ClassVar[Any] = _AsyncLiveStream
 
     def __init__(self, log: ExchangeLog, *, inner: httpx.AsyncBaseTransport | None = None) -> None:
         super().__init__(Recording(log), inner or httpx.AsyncHTTPTransport())
@@ -66,8 +71,8 @@ class VerifyingTransport(SyncTransport, httpx.BaseTransport):
         inner: What sends; an `httpx.HTTPTransport` by default.
     """
 
-    http = httpx
-    live_stream = _LiveStream
+    http: ClassVar[Any] = httpx
+    live_stream: ClassVar[Any] = _LiveStream
 
     def __init__(
         self, enforcement: Enforcement, *, inner: httpx.BaseTransport | None = None
@@ -78,8 +83,8 @@ class VerifyingTransport(SyncTransport, httpx.BaseTransport):
 class AsyncVerifyingTransport(AsyncTransport, httpx.AsyncBaseTransport):
     """As `VerifyingTransport`, for an `AsyncClient`."""
 
-    http = httpx
-    live_stream = _AsyncLiveStream
+    http: ClassVar[Any] = httpx
+    live_stream: ClassVar[Any] = _AsyncLiveStream
 
     def __init__(
         self, enforcement: Enforcement, *, inner: httpx.AsyncBaseTransport | None = None

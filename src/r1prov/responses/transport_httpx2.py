@@ -8,9 +8,16 @@ docs/exchanges.md has the whole story.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import httpx2
+from r1prov.errors import UsageError
+
+try:
+    import httpx2
+except ImportError:
+    raise UsageError(
+        "this transport needs httpx2", hint="pip install 'r1prov[responses]'"
+    ) from None
 
 from r1prov.responses.enforce import Enforcement
 from r1prov.responses.record import Recording
@@ -41,8 +48,8 @@ class RecordingTransport(SyncTransport, httpx2.BaseTransport):
         inner: What sends; an `httpx2.HTTPTransport` by default.
     """
 
-    http = httpx2
-    live_stream = _LiveStream
+    http: ClassVar[Any] = httpx2
+    live_stream: ClassVar[Any] = _LiveStream
 
     def __init__(self, log: ExchangeLog, *, inner: httpx2.BaseTransport | None = None) -> None:
         super().__init__(Recording(log), inner or httpx2.HTTPTransport())
@@ -51,8 +58,8 @@ class RecordingTransport(SyncTransport, httpx2.BaseTransport):
 class AsyncRecordingTransport(AsyncTransport, httpx2.AsyncBaseTransport):
     """As `RecordingTransport`, for an `AsyncClient`."""
 
-    http = httpx2
-    live_stream = _AsyncLiveStream
+    http: ClassVar[Any] = httpx2
+    live_stream: ClassVar[Any] = _AsyncLiveStream
 
     def __init__(self, log: ExchangeLog, *, inner: httpx2.AsyncBaseTransport | None = None) -> None:
         super().__init__(Recording(log), inner or httpx2.AsyncHTTPTransport())
@@ -66,8 +73,8 @@ class VerifyingTransport(SyncTransport, httpx2.BaseTransport):
         inner: What sends; an `httpx2.HTTPTransport` by default.
     """
 
-    http = httpx2
-    live_stream = _LiveStream
+    http: ClassVar[Any] = httpx2
+    live_stream: ClassVar[Any] = _LiveStream
 
     def __init__(
         self, enforcement: Enforcement, *, inner: httpx2.BaseTransport | None = None
@@ -78,8 +85,8 @@ class VerifyingTransport(SyncTransport, httpx2.BaseTransport):
 class AsyncVerifyingTransport(AsyncTransport, httpx2.AsyncBaseTransport):
     """As `VerifyingTransport`, for an `AsyncClient`."""
 
-    http = httpx2
-    live_stream = _AsyncLiveStream
+    http: ClassVar[Any] = httpx2
+    live_stream: ClassVar[Any] = _AsyncLiveStream
 
     def __init__(
         self, enforcement: Enforcement, *, inner: httpx2.AsyncBaseTransport | None = None
