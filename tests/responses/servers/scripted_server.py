@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -302,13 +303,21 @@ def tamper(faults: list[str], pieces: list[bytes]) -> list[bytes]:
     return pieces
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that are killed or stop reading are what tests are about."""
+        if not isinstance(sys.exc_info()[1], OSError | json.JSONDecodeError):
+            super().handle_error(request, client_address)
+
+
 @contextlib.contextmanager
 def serve() -> Iterator[Scripted]:
     """Run the server until the block ends."""
     scripted = Scripted(new_key(), new_key())
     handler = type("OneHandler", (Handler,), {"scripted": scripted})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), handler)
     scripted.origin = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
