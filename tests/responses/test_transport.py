@@ -11,6 +11,8 @@ import httpx
 import httpx2
 import openai
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from scripted_server import TEXT, serve
 
 from r1prov.errors import LimitExceeded, ResponseNotVerified, Unreadable
@@ -206,6 +208,12 @@ def test_the_end_of_a_stream_is_not_handed_on_before_it_is_verified(server, poli
 @pytest.mark.parametrize("kind", ["httpx2", "httpx2-async"])
 def test_pieces_of_any_size_are_one_answer(server, policy, kind):
     assert ask(server, Enforcement(policy), "r1+bytewise", kind=kind, stream=True) == WHOLE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_is_read_once_however_often_it_is_begun(server, policy, kind):
+    """The openai client iterates a second time, to drain what comes after `[DONE]`."""
+    assert ask(server, Enforcement(policy), "r1+close", kind=kind, stream=True) == WHOLE
 
 
 def test_coded_answers_are_verified_as_they_were_coded(server, policy):
@@ -490,3 +498,56 @@ def test_records_hold_exchanges_of_all_clients(tmp_path, server):
     for kind in KINDS:
         ask(server, log, kind=kind)
     assert sum(one.kind == "exchange" for one in read_records(log.path)) == len(KINDS)
+
+
+@pytest.fixture(scope="module")
+def captured(server, tmp_path_factory):
+    """An exchange of a signed answer and the policy by which it is verified."""
+    log = ExchangeLog(tmp_path_factory.mktemp("log") / "log.jsonl", fsync=Fsync.NEVER)
+    policy = ResponsePolicy(keys=(server.key.public,), schemes=(HTTP,))
+    ask(server, Enforcement(policy, log=log), stream=True)
+    return read_entry(log.path, None), policy
+
+
+COVERED = ("status", "url", "method", "content-type", "request.body", "response.body", "signature")
+
+
+@given(st.sampled_from(COVERED), st.integers(0, 10_000), st.integers(1, 255))
+def test_no_change_of_a_covered_byte_is_verified(captured, part, at, flip):
+    exchange, policy = captured
+    assert verify_exchange(exchange, policy, now=exchange.finished_at).state is State.VERIFIED
+
+    def changed(data):
+        place = at % len(data)
+        return data[:place] + bytes([data[place] ^ flip]) + data[place + 1 :]
+
+    def text(value):
+        return changed(value.encode()).decode("latin-1")
+
+    request, response = exchange.request, exchange.response
+    if part == "status":
+        response = replace(response, status=100 + (response.status - 100 + flip) % 500)
+    elif part == "url":
+        path = request.url.removeprefix(server_of(request.url))
+        request = replace(request, url=server_of(request.url) + text(path))
+    elif part == "method":
+        request = replace(request, method=text(request.method))
+    elif part == "request.body":
+        request = replace(request, body=changed(request.body))
+    elif part == "response.body":
+        response = replace(response, body=changed(response.body))
+    else:
+        headers = tuple(
+            (name, text(value) if name.lower() == part else value)
+            for name, value in response.headers
+        )
+        response = replace(response, headers=headers)
+    other = replace(exchange, request=request, response=response)
+    assume(other != exchange)
+    report = verify_exchange(other, policy, now=exchange.finished_at)
+    assert report.state is not State.VERIFIED
+    assert report.verdict is not Verdict.PASS
+
+
+def server_of(url):
+    return "/".join(url.split("/")[:3])
