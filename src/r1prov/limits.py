@@ -150,3 +150,17 @@ OBJECT_PREFETCH_BYTES: Final = 256 * 1024
 # One request, and how often it is sent again; ten times as long for a listing of many pages.
 OBJECT_TIMEOUT_SECONDS: Final = 60.0
 OBJECT_RETRIES: Final = 3
+
+# A signed statement about a streamed answer has 1 to 1.5 kB; a long path or query adds to it.
+MAX_STREAM_STATEMENT_BYTES: Final = 16 * 1024
+# Signing proxy. A request of a chat client is kept whole until its digest is known: a context of
+# 128,000 tokens has some 600 kB of text, images are sent as base64.
+MAX_PROXY_REQUEST_BYTES: Final = 32 * 1024 * 1024
+# An answer that is signed in its header is held back until it is whole; a longer one is passed on
+# as it comes and signed in a receipt.
+MAX_PROXY_HELD_BYTES: Final = 16 * 1024 * 1024
+# Request line and header; common servers take 8 to 64 KiB.
+MAX_PROXY_HEAD_BYTES: Final = 64 * 1024
+# Receipts of the last streams, each of a statement's size: at most some 160 MB, commonly 10 MB.
+MAX_PROXY_RECEIPTS: Final = 10_000
+PROXY_RECEIPT_SECONDS: Final = 600.0
