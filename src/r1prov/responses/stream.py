@@ -11,15 +11,14 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
-from r1prov.errors import StatementError, UsageError
+from r1prov.errors import StatementError
 from r1prov.limits import MAX_STREAM_STATEMENT_BYTES
-from r1prov.responses.exchange import Headers, Request, field_values
+from r1prov.responses.exchange import Headers, field_values
+from r1prov.responses.expected import Expected
 from r1prov.responses.jose import jws_name, verify_raw
 from r1prov.responses.stream_signer import LINE_START, MARKER
 from r1prov.responses.stream_statement import (
-    RequestFacts,
     SignedStatement,
     StreamStatement,
     decode_statement,
@@ -28,13 +27,10 @@ from r1prov.text import quoted
 from r1prov.verify.findings import Finding, finding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
-
-    from r1prov.trust.keys import PublicKey
+    pass
 
 RECEIPTS: Final = "/.well-known/r1prov/receipts/"
 HEADER: Final = "R1prov-Stream"
-_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 class StreamState(StrEnum):
@@ -45,38 +41,6 @@ class StreamState(StrEnum):
     INCOMPLETE = "incomplete-stream"
     UNSIGNED = "unsigned"
     RECEIPT_UNAVAILABLE = "receipt-unavailable"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """What a client knows without asking, and holds the statements against.
-
-    Attributes:
-        request: The request as it was sent, with the nonce that the client chose.
-        status: Status code of the answer as it was received.
-        content_type: Its `Content-Type`; None if it has none.
-        key: The trusted key of a key id, or None.
-        now: Seconds since 1970; of a captured answer, when its last byte came.
-        live: Whether statements are looked at as they arrive. Of a captured answer only the last
-            one tells by its age that the answer is fresh.
-        manifest_sha256: The manifest that must be named; None takes any.
-        verified_weights: Whether the weights must have been verified.
-        max_age: Seconds that a statement may be old when it arrives.
-        skew: Seconds that the clocks may differ.
-        seen: Names of streams that were accepted before.
-    """
-
-    request: RequestFacts
-    status: int
-    content_type: str | None
-    key: Callable[[str], PublicKey | None]
-    now: Callable[[], float]
-    live: bool = True
-    manifest_sha256: str | None = None
-    verified_weights: bool = False
-    max_age: float = 300.0
-    skew: float = 60.0
-    seen: Container[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,35 +60,6 @@ class StreamResult:
     statement: StreamStatement | None
     proven: int
     received: int
-
-
-def request_facts(request: Request, *, nonce: str | None = None) -> RequestFacts:
-    """What a signature must say of this request.
-
-    Raises:
-        UsageError: Its URL has no authority, or its content was not captured.
-    """
-    if request.body is None:
-        raise UsageError("the content of the request was not captured")
-    try:
-        url = urlsplit(request.url)
-    except ValueError:
-        raise UsageError(f"{quoted(request.url)} is no URL") from None
-    if not url.netloc:
-        raise UsageError(f"{quoted(request.url)} names no server")
-    return RequestFacts(
-        method=request.method,
-        authority=normal_authority(url.netloc.rpartition("@")[2], url.scheme),
-        path=url.path or "/",
-        query=f"?{url.query}",
-        content_sha256=hashlib.sha256(request.body).hexdigest(),
-        nonce=nonce,
-    )
-
-
-def normal_authority(authority: str, scheme: str) -> str:
-    """`@authority` of RFC 9421 section 2.2.3: lower case, without the scheme's default port."""
-    return authority.lower().removesuffix(_DEFAULT_PORTS.get(scheme.lower(), "\0"))
 
 
 def promised(headers: Headers) -> tuple[str, str] | None:
@@ -211,8 +146,8 @@ class StreamVerifier:
     def _read(self, data: bytes) -> None:
         data, self._held = self._held + data, b""
         while data:
-            if self._after is not None:
-                self._read_after(data)
+            if self._after is not None and self._statement is not None:
+                self._read_after(data, self._statement.end)
                 return
             at = self._find_line(data)
             if at is None:
@@ -256,14 +191,13 @@ class StreamVerifier:
             self._hashed += len(data)
             self._line_start = data[-1:] in (b"\n", b"\r")
 
-    def _read_after(self, data: bytes) -> None:
-        assert self._statement is not None
-        self._after = (self._after or b"") + data[: len(self._statement.end) + 1]
-        if not self._statement.end.encode().startswith(self._after):
+    def _read_after(self, data: bytes, end: str) -> None:
+        self._after = (self._after or b"") + data[: len(end) + 1]
+        if not end.encode().startswith(self._after):
             self._refuse(
                 "stream-after-end",
                 "something follows the last statement that it does not name",
-                expected=quoted(self._statement.end) if self._statement.end else "nothing",
+                expected=quoted(end) if end else "nothing",
             )
 
     def _take(self, token: str, signed: SignedStatement) -> None:

@@ -117,8 +117,9 @@ def encode_statement(
     statement: StreamStatement, *, key_id: str, algorithm: str, sign: Callable[[bytes], bytes]
 ) -> str:
     """The statement as a compact JWS, signed with `sign`."""
+    header = {"alg": algorithm, "kid": key_id, "typ": TYPE}
     payload = {"version": VERSION, **asdict(statement)}
-    signing_input = f"{_encode(_json({'alg': algorithm, 'kid': key_id, 'typ': TYPE}))}.{_encode(_json(payload))}"
+    signing_input = f"{_encode(_json(header))}.{_encode(_json(payload))}"
     return f"{signing_input}.{_encode(sign(signing_input.encode()))}"
 
 

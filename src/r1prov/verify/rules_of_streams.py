@@ -28,7 +28,7 @@ STREAMS: tuple[Row, ...] = (
         "stream-algorithm",
         "A statement names another algorithm than its key's",
         _E,
-        "The algorithm follows from the key; a message that asks for another one was tampered with.",
+        "The algorithm follows from the key: a message that asks for another was tampered with.",
     ),
     (
         "853",

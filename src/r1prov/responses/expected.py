@@ -1,0 +1,81 @@
+"""What a client knows of a request it made, and of the answer it wants."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from r1prov.errors import UsageError
+from r1prov.responses.stream_statement import RequestFacts
+from r1prov.text import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
+    from r1prov.responses.exchange import Request
+    from r1prov.trust.keys import PublicKey
+
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What a client knows without asking, and holds the statements against.
+
+    Attributes:
+        request: The request as it was sent, with the nonce that the client chose.
+        status: Status code of the answer as it was received.
+        content_type: Its `Content-Type`; None if it has none.
+        key: The trusted key of a key id, or None.
+        now: Seconds since 1970; of a captured answer, when its last byte came.
+        live: Whether statements are looked at as they arrive. Of a captured answer only the last
+            one tells by its age that the answer is fresh.
+        manifest_sha256: The manifest that must be named; None takes any.
+        verified_weights: Whether the weights must have been verified.
+        max_age: Seconds that a statement may be old when it arrives.
+        skew: Seconds that the clocks may differ.
+        seen: Names of streams that were accepted before.
+    """
+
+    request: RequestFacts
+    status: int
+    content_type: str | None
+    key: Callable[[str], PublicKey | None]
+    now: Callable[[], float]
+    live: bool = True
+    manifest_sha256: str | None = None
+    verified_weights: bool = False
+    max_age: float = 300.0
+    skew: float = 60.0
+    seen: Container[str] = ()
+
+
+def request_facts(request: Request, *, nonce: str | None = None) -> RequestFacts:
+    """What a signature must say of this request.
+
+    Raises:
+        UsageError: Its URL has no authority, or its content was not captured.
+    """
+    if request.body is None:
+        raise UsageError("the content of the request was not captured")
+    try:
+        url = urlsplit(request.url)
+    except ValueError:
+        raise UsageError(f"{quoted(request.url)} is no URL") from None
+    if not url.netloc:
+        raise UsageError(f"{quoted(request.url)} names no server")
+    return RequestFacts(
+        method=request.method,
+        authority=normal_authority(url.netloc.rpartition("@")[2], url.scheme),
+        path=url.path or "/",
+        query=f"?{url.query}",
+        content_sha256=hashlib.sha256(request.body).hexdigest(),
+        nonce=nonce,
+    )
+
+
+def normal_authority(authority: str, scheme: str) -> str:
+    """`@authority` of RFC 9421 section 2.2.3: lower case, without the scheme's default port."""
+    return authority.lower().removesuffix(_DEFAULT_PORTS.get(scheme.lower(), "\0"))
