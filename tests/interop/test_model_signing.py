@@ -6,7 +6,6 @@ import base64
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,6 @@ from r1prov.trust.dsse import IN_TOTO_TYPE, sign_envelope
 from r1prov.trust.keys import PrivateKey, encode_private_key, generate_private_key
 
 ROOT = Path(__file__).parents[2]
-# pyOpenSSL: model_signing 1.1.1 imports it and does not ask for it.
-PACKAGES = ("model-signing==1.1.1", "pyOpenSSL")
 CURVES = ("ecdsa-p256", "ecdsa-p384", "ecdsa-p521")
 FILES = {
     "config.json": b"{}",
@@ -60,26 +57,6 @@ config.sign(pathlib.Path(how["model"]), pathlib.Path(how["signature"]))
 """
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="session")
-def peer() -> Path:
-    """The interpreter of an environment with the reference implementation, made once."""
-    home = ROOT / ".cache" / "peers" / "model-signing"
-    python, ready = home / "bin" / "python", home / "r1prov-ready"
-    wanted = "\n".join(PACKAGES)
-    if not ready.exists() or ready.read_text() != wanted:
-        shutil.rmtree(home, ignore_errors=True)
-        commands: list[list[str | Path]] = [
-            [sys.executable, "-m", "venv", home],
-            [python, "-m", "pip", "install", "--quiet", *PACKAGES],
-        ]
-        for command in commands:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-            if done.returncode:
-                pytest.fail(f"the peer cannot be installed:\n{done.stdout}{done.stderr}")
-        ready.write_text(wanted)
-    return python
 
 
 @pytest.fixture

@@ -5,10 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,42 +36,10 @@ SHIPPED = sorted(MANIFESTS.glob("*.toml.*.sigstore.json"))
 Verify = Callable[[bytes, bytes, bytes], str]
 
 
-def find_tool(name: str) -> str:
-    """Node comes with the test dependencies, so its absence is a failure and not a skip."""
-    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    found = shutil.which(name, path=search)
-    if found is None:
-        pytest.fail(f"{name} is missing: install node (it comes with the extra `test`)")
-    return found
-
-
 @pytest.fixture(scope="session")
-def client() -> list[str]:
+def client(npm_install: Callable[..., tuple[str, Path]]) -> list[str]:
     """The command that runs the client, installed from the lock file once for its content."""
-    node, npm = find_tool("node"), find_tool("npm")
-    names = ("package.json", "package-lock.json", "verify.mjs")
-    content = hashlib.sha256(b"\0".join((HERE / name).read_bytes() for name in names))
-    target = ROOT / ".cache" / "npm" / content.hexdigest()[:16]
-    ready = target / "ready"
-    if not ready.exists():
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
-        for name in names:
-            shutil.copy(HERE / name, target)
-        # npm starts `node` by its name.
-        path = os.pathsep.join([str(Path(node).parent), os.environ.get("PATH", os.defpath)])
-        done = subprocess.run(
-            [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-            cwd=target,
-            env={**os.environ, "PATH": path},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        if done.returncode:
-            pytest.fail(f"npm ci failed:\n{done.stdout}{done.stderr}")
-        ready.touch()
+    node, target = npm_install(HERE, "verify.mjs")
     return [node, str(target / "verify.mjs")]
 
 

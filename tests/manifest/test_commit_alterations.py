@@ -232,7 +232,7 @@ def altered_entries(document: Document) -> Iterator[Altered]:
         yield f"{name} dropped", with_entries(document, *before, *after)
         yield f"{name} twice", with_entries(document, *before, entry, entry, *after)
         yield f"{name} twice, apart", with_entries(document, *entries, entry)
-        for field in entry.keys() & {*ENTRY_FIELDS, *LFS_FIELDS}:
+        for field in sorted(entry.keys() & {*ENTRY_FIELDS, *LFS_FIELDS}):
             less = {key: value for key, value in entry.items() if key != field}
             yield f"{name} without {field}", with_entries(document, *before, less, *after)
         if after:
@@ -393,7 +393,7 @@ def altered_unbound(document: Document) -> Iterator[Altered]:
         if "size" in one:
             yield f"{name} size + 1", with_entry(document, i, size=one["size"] + 1)
             yield f"{name} size - 1", with_entry(document, i, size=one["size"] - 1)
-        for field in one.keys() & {"size", "sha256"}:
+        for field in sorted(one.keys() & {"size", "sha256"}):
             less = {key: value for key, value in one.items() if key != field}
             others = document["entries"][:i], document["entries"][i + 1 :]
             yield f"{name} without {field}", with_entries(document, *others[0], less, *others[1])

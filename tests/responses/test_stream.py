@@ -9,17 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1prov.errors import StatementError, UsageError
+from r1prov.errors import ResponseError, StatementError, UsageError
+from r1prov.responses.algorithms import ALGORITHMS
 from r1prov.responses.exchange import Request
-from r1prov.responses.expected import Expected, normal_authority, request_facts
-from r1prov.responses.jose import jws_name, sign_raw
+from r1prov.responses.expected import Expected, request_facts
+from r1prov.responses.keys import SigningKey, key_of
 from r1prov.responses.stream import StreamState, StreamVerifier
 from r1prov.responses.stream_signer import MARKER, StreamSigner
 from r1prov.responses.stream_statement import decode_statement, encode_statement
 from r1prov.trust.keys import GENERATED, generate_private_key
+from r1prov.verify.findings import finding
 
-KEY = generate_private_key("ed25519")
-OTHER = generate_private_key("ed25519")
+
+def new_key(kind="ed25519"):
+    private = generate_private_key(kind)
+    return SigningKey(key_of(private.public), private._key)
+
+
+KEY, OTHER = new_key(), new_key()
 NOW = 1_764_000_000
 MANIFEST = hashlib.sha256(b"manifest").hexdigest()
 ID = "AAAAAAAAAAAAAAAAAAAAAA"
@@ -42,9 +49,9 @@ def signing(key=KEY):
     def sign(statement):
         return encode_statement(
             statement,
-            key_id=key.public.key_id,
-            algorithm=jws_name(key.public.algorithm),
-            sign=lambda data: sign_raw(key, data),
+            key_id=key.public.thumbprint,
+            algorithm=ALGORITHMS[key.public.algorithm].jose[0],
+            sign=key.sign,
         )
 
     return sign
@@ -68,7 +75,7 @@ def expected(**changes):
         "request": FACTS,
         "status": 200,
         "content_type": "text/event-stream",
-        "key": {KEY.public.key_id: KEY.public}.get,
+        "key": {KEY.public.thumbprint: KEY.public}.get,
         "now": lambda: NOW,
         "manifest_sha256": MANIFEST,
         "verified_weights": True,
@@ -132,17 +139,17 @@ def test_pieces_of_any_size_are_the_same_stream(size):
     assert verified(GOOD, size=size) == verified(GOOD)
 
 
-@pytest.mark.parametrize("kind", GENERATED)
+@pytest.mark.parametrize("kind", [one for one in GENERATED if "521" not in one])
 def test_every_kind_of_key_signs(kind):
-    key = generate_private_key(kind)
+    key = new_key(kind)
     content, _ = signed([*EVENTS, DONE], key=key)
-    keys = {key.public.key_id: key.public}.get
+    keys = {key.public.thumbprint: key.public}.get
     assert verified(content, key=keys).state is StreamState.VERIFIED
     at = content.rindex(MARKER)
     line = bytearray(content[at : content.index(b"\n", at)])
     line[-30] = ord("A") if line[-30] != ord("A") else ord("B")
     bad = content[:at] + bytes(line) + content[at + len(line) :]
-    assert rules(verified(bad, key=keys)) == ["stream-signature"]
+    assert rules(verified(bad, key=keys)) == ["response-signature-invalid"]
 
 
 @given(st.data())
@@ -281,8 +288,10 @@ def test_what_is_wrong_shows_at_the_next_statement_not_at_the_end():
     verifier = StreamVerifier(INLINE, expected())
     assert verifier.feed(content[: SECOND[0]]) is None
     assert verifier.proven == FIRST[1]
-    assert verifier.feed(content[SECOND[0] : SECOND[1]]).rule.name == "stream-bytes-altered"
-    assert verifier.failure is not None
+    found = verifier.feed(content[SECOND[0] : SECOND[1]])
+    assert found is not None
+    assert found.rule.name == "stream-bytes-altered"
+    assert verifier.failure is found
     assert verifier.finish(complete=True).state is StreamState.INVALID
 
 
@@ -298,7 +307,7 @@ def test_a_client_knows_how_much_is_proven_while_it_reads():
 @given(st.integers(0, len(GOOD) - 1))
 def test_a_stream_that_is_cut_anywhere_is_incomplete_and_nothing_else(at):
     result = verified(GOOD[:at], complete=False)
-    assert (result.state, rules(result)) == (StreamState.INCOMPLETE, ["stream-incomplete"])
+    assert (result.state, rules(result)) == (StreamState.INCOMPLETE, ["response-stream-incomplete"])
     assert result.proven <= at
     # Whether the connection ended in good order makes no difference: anyone can end it so.
     assert verified(GOOD[:at], complete=True).state is StreamState.INCOMPLETE
@@ -323,30 +332,35 @@ def test_any_bytes_end_in_a_state(data):
     assert verified(data, headers=()).state in (StreamState.UNSIGNED, StreamState.INVALID)
 
 
-CONTEXT = {
-    "method": ({"request": dataclasses.replace(FACTS, method="GET")}, "stream-other-request"),
+CONTEXT: dict[str, tuple[dict[str, object], str]] = {
+    "method": ({"request": dataclasses.replace(FACTS, method="GET")}, "response-other-request"),
     "authority": (
         {"request": dataclasses.replace(FACTS, authority="other.example")},
-        "stream-other-request",
+        "response-other-request",
     ),
-    "path": ({"request": dataclasses.replace(FACTS, path="/v1/other")}, "stream-other-request"),
-    "query": ({"request": dataclasses.replace(FACTS, query="?")}, "stream-other-request"),
+    "path": ({"request": dataclasses.replace(FACTS, path="/v1/other")}, "response-other-request"),
+    "query": ({"request": dataclasses.replace(FACTS, query="?")}, "response-other-request"),
     "content": (
         {"request": dataclasses.replace(FACTS, content_sha256="0" * 64)},
-        "stream-other-request",
+        "response-other-request",
     ),
-    "nonce": ({"request": dataclasses.replace(FACTS, nonce="n-2")}, "stream-nonce"),
-    "status": ({"status": 201}, "stream-other-head"),
-    "content type": ({"content_type": "text/plain"}, "stream-other-head"),
-    "manifest": ({"manifest_sha256": "0" * 64}, "stream-other-manifest"),
-    "replay": ({"seen": {ID}}, "stream-replayed"),
-    "too old": ({"now": lambda: NOW + 400}, "stream-time"),
-    "not yet signed": ({"now": lambda: NOW - 100}, "stream-time"),
-    "unknown key": ({"key": lambda _: None}, "stream-key-unknown"),
-    "another key": ({"key": lambda _: OTHER.public}, "stream-signature"),
+    "nonce": ({"request": dataclasses.replace(FACTS, nonce="n-2")}, "response-nonce"),
+    "status": ({"status": 201}, "stream-head"),
+    "content type": ({"content_type": "text/plain"}, "stream-head"),
+    "manifest": ({"manifest_sha256": "0" * 64}, "response-manifest"),
+    "replay": ({"seen": {ID}}, "response-replayed"),
+    "expired": ({"now": lambda: NOW + 400}, "response-expired"),
+    "too old": ({"now": lambda: NOW + 90, "max_age": 20}, "response-too-old"),
+    "not yet signed": ({"now": lambda: NOW - 100}, "response-from-future"),
+    "unknown key": ({"key": lambda _: None}, "response-key-unknown"),
+    "another key": ({"key": lambda _: OTHER.public}, "response-signature-invalid"),
+    "a key that is no longer good": (
+        {"key": lambda _: finding("response-key-revoked", "key", "revoked")},
+        "response-key-revoked",
+    ),
     "another kind of key": (
-        {"key": lambda _: generate_private_key("ecdsa-p256").public},
-        "stream-algorithm",
+        {"key": lambda _: new_key("ecdsa-p256").public},
+        "response-algorithm",
     ),
 }
 
@@ -361,7 +375,7 @@ def test_a_sound_stream_for_somebody_or_something_else_is_refused(what):
 
 def test_weights_that_were_only_stated_can_be_refused():
     content, _ = signed([*EVENTS, DONE], weights_at=None)
-    assert rules(verified(content)) == ["stream-weights-stated"]
+    assert rules(verified(content)) == ["response-weights-stated"]
     assert verified(content, verified_weights=False).state is StreamState.VERIFIED
 
 
@@ -375,21 +389,21 @@ def test_a_statement_of_another_stream_is_refused():
 def test_a_clock_that_runs_back_is_refused():
     stream = signer()
     content = stream.start(NOW) + stream.feed(EVENTS[0], NOW - 5, checkpoint=True)
-    assert rules(verified(content)) == ["stream-time"]
+    assert rules(verified(content)) == ["stream-order"]
 
 
 def test_a_long_stream_can_be_verified_afterwards():
     stream = signer()
     content = stream.start(NOW - 3000) + stream.feed(DONE, NOW)
-    assert rules(verified(content)) == ["stream-time"]
+    assert rules(verified(content)) == ["response-expired"]
     assert verified(content, live=False).state is StreamState.VERIFIED
-    assert rules(verified(content, live=False, now=lambda: NOW + 400)) == ["stream-time"]
+    assert rules(verified(content, live=False, now=lambda: NOW + 400)) == ["response-expired"]
 
 
 def test_no_signature_is_unsigned_unless_one_was_promised():
     plain = b"".join(EVENTS) + DONE
     result = verified(plain, headers=())
-    assert (result.state, rules(result)) == (StreamState.UNSIGNED, ["stream-unsigned"])
+    assert (result.state, rules(result)) == (StreamState.UNSIGNED, ["response-unsigned"])
     assert verified(plain).state is StreamState.INCOMPLETE
     stripped = verified(GOOD, headers=())
     assert stripped.state is StreamState.VERIFIED  # the header promises, the statements prove
@@ -411,14 +425,14 @@ def test_a_receipt_stands_in_for_statements_in_the_content():
     assert content == b"".join(EVENTS)
     token = stream.receipt.encode()
     assert verified(content, headers=RECEIPT, receipt=token).state is StreamState.VERIFIED
-    assert rules(verified(content, headers=RECEIPT)) == ["stream-receipt-unavailable"]
+    assert rules(verified(content, headers=RECEIPT)) == ["response-receipt-unavailable"]
     for spoilt, rule in (
         (content.replace(b'"3"', b'"7"'), "stream-bytes-altered"),
         (content + b"data: x\n\n", "stream-bytes-inserted"),
     ):
         assert rules(verified(spoilt, headers=RECEIPT, receipt=token)) == [rule]
     cut = verified(content[:-9], headers=RECEIPT, receipt=token, complete=False)
-    assert (cut.state, rules(cut)) == (StreamState.INCOMPLETE, ["stream-incomplete"])
+    assert (cut.state, rules(cut)) == (StreamState.INCOMPLETE, ["response-stream-incomplete"])
     for bad in (b"", b"\xff", b"a.b.c", token + b"\n", token[:-1]):
         result = verified(content, headers=RECEIPT, receipt=bad)
         assert result.state is StreamState.INVALID
@@ -432,7 +446,7 @@ def test_a_receipt_tells_that_the_end_was_withheld():
     start, _ = statement_lines(content)[-1]
     token = stream.receipt.encode()
     result = verified(content[:start], receipt=token)
-    assert (result.state, rules(result)) == (StreamState.INCOMPLETE, ["stream-incomplete"])
+    assert (result.state, rules(result)) == (StreamState.INCOMPLETE, ["response-stream-incomplete"])
     assert result.proven == start
     earlier = verified(content[: SPANS[2][1]], receipt=token)
     assert earlier.state is StreamState.INCOMPLETE
@@ -457,12 +471,11 @@ def test_a_request_is_described_as_http_signatures_do(url, authority, path, quer
     facts = request_facts(Request(method="GET", url=url, headers=(), body=b""))
     assert (facts.authority, facts.path, facts.query) == (authority, path, query)
     assert facts.content_sha256 == hashlib.sha256(b"").hexdigest()
-    assert normal_authority("A:443", "HTTPS") == "a"
 
 
 @pytest.mark.parametrize("url", ["/v1", "http://[", "nonsense"])
 def test_a_request_to_nowhere_is_refused(url):
-    with pytest.raises(UsageError):
+    with pytest.raises(ResponseError):
         request_facts(Request(method="GET", url=url, headers=(), body=b""))
     with pytest.raises(UsageError, match="captured"):
         request_facts(Request(method="GET", url="http://h/", headers=(), body=None))

@@ -52,8 +52,9 @@ def run_unprivileged(tmp_path: Path):
             # The interpreter itself may lie where only root gets: drop after the imports.
             drop = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
             code = code.replace("# drop\n", drop)
-            for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-                directory.chmod(0o755)
+            for directory in (tmp_path, *tmp_path.parents):
+                if directory.stat().st_mode & 0o005 != 0o005:  # those that pytest made
+                    directory.chmod(0o755)
         done = subprocess.run(
             [sys.executable, "-c", code, *map(str, arguments)],
             capture_output=True,

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import shutil
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -47,41 +45,10 @@ class Cloud:
     environment: dict[str, str]
 
 
-def find_tool(name: str) -> str:
-    """Node comes with the test dependencies, so its absence is a failure and not a skip."""
-    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    found = shutil.which(name, path=search)
-    if found is None:
-        pytest.fail(f"{name} is missing: install node (it comes with the extra `test`)")
-    return found
-
-
 @pytest.fixture(scope="session")
-def azurite() -> list[str]:
+def azurite(npm_install) -> list[str]:
     """The command that runs Azurite, installed from the lock file once for its content."""
-    node, npm = find_tool("node"), find_tool("npm")
-    names = ("package.json", "package-lock.json")
-    content = hashlib.sha256(b"\0".join((HERE / "azurite" / name).read_bytes() for name in names))
-    target = ROOT / ".cache" / "npm" / content.hexdigest()[:16]
-    if not (target / "ready").exists():
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
-        for name in names:
-            shutil.copy(HERE / "azurite" / name, target)
-        # npm starts `node` by its name.
-        path = os.pathsep.join([str(Path(node).parent), os.environ.get("PATH", os.defpath)])
-        done = subprocess.run(
-            [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-            cwd=target,
-            env={**os.environ, "PATH": path},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        if done.returncode:
-            pytest.fail(f"npm ci failed:\n{done.stdout}{done.stderr}")
-        (target / "ready").touch()
+    node, target = npm_install(HERE / "azurite")
     return [node, str(target / "node_modules/azurite/dist/src/blob/main.js")]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 from dataclasses import dataclass, replace
 
@@ -151,6 +152,7 @@ OTHER = bytes.fromhex(KEY.fingerprint())[::-1]
         CREATED + FINGERPRINT + b"\xff",
         CREATED + FINGERPRINT + b"\x02\x14",
     ],
+    ids=itertools.count(),  # the key is a new one in every process
 )
 def test_subpackets_that_are_refused(hashed: bytes) -> None:
     refuse(replace(GOOD, hashed=hashed).armored())

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 from r1prov.errors import UsageError
+from r1prov.responses.message import request_message
 from r1prov.responses.stream_statement import RequestFacts
-from r1prov.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
     from r1prov.responses.exchange import Request
-    from r1prov.trust.keys import PublicKey
-
-_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+    from r1prov.responses.keys import ResponseKey
+    from r1prov.verify.findings import Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +26,8 @@ class Expected:
         request: The request as it was sent, with the nonce that the client chose.
         status: Status code of the answer as it was received.
         content_type: Its `Content-Type`; None if it has none.
-        key: The trusted key of a key id, or None.
+        key: The trusted key of a key id; None if there is none, or a finding that says why it is
+            not good for this.
         now: Seconds since 1970; of a captured answer, when its last byte came.
         live: Whether statements are looked at as they arrive. Of a captured answer only the last
             one tells by its age that the answer is fresh.
@@ -42,7 +41,7 @@ class Expected:
     request: RequestFacts
     status: int
     content_type: str | None
-    key: Callable[[str], PublicKey | None]
+    key: Callable[[str], ResponseKey | Finding | None]
     now: Callable[[], float]
     live: bool = True
     manifest_sha256: str | None = None
@@ -56,26 +55,17 @@ def request_facts(request: Request, *, nonce: str | None = None) -> RequestFacts
     """What a signature must say of this request.
 
     Raises:
-        UsageError: Its URL has no authority, or its content was not captured.
+        UsageError: Its content was not captured.
+        ResponseError: Its URL or `Host` is malformed.
     """
     if request.body is None:
         raise UsageError("the content of the request was not captured")
-    try:
-        url = urlsplit(request.url)
-    except ValueError:
-        raise UsageError(f"{quoted(request.url)} is no URL") from None
-    if not url.netloc:
-        raise UsageError(f"{quoted(request.url)} names no server")
+    message = request_message(request)
     return RequestFacts(
-        method=request.method,
-        authority=normal_authority(url.netloc.rpartition("@")[2], url.scheme),
-        path=url.path or "/",
-        query=f"?{url.query}",
+        method=message.method,
+        authority=message.authority,
+        path=message.path,
+        query=f"?{message.query or ''}",
         content_sha256=hashlib.sha256(request.body).hexdigest(),
         nonce=nonce,
     )
-
-
-def normal_authority(authority: str, scheme: str) -> str:
-    """`@authority` of RFC 9421 section 2.2.3: lower case, without the scheme's default port."""
-    return authority.lower().removesuffix(_DEFAULT_PORTS.get(scheme.lower(), "\0"))

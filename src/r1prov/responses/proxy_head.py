@@ -34,7 +34,9 @@ _OWN_OF_REQUEST: Final = frozenset(
 )
 # A proxy that signs answers passes on no other signature of the answer, which nobody could tell
 # from its own by the names of these fields.
-_OWN_OF_ANSWER: Final = frozenset(b"content-length content-digest signature signature-input".split())
+_OWN_OF_ANSWER: Final = frozenset(
+    b"content-length content-digest signature signature-input".split()
+)
 _OURS: Final = b"r1prov-"
 _TARGET = re.compile(rb"/[!-~]*")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")

@@ -16,7 +16,7 @@ from r1prov.errors import StatementError
 from r1prov.limits import MAX_STREAM_STATEMENT_BYTES
 from r1prov.responses.exchange import Headers, field_values
 from r1prov.responses.expected import Expected
-from r1prov.responses.jose import jws_name, verify_raw
+from r1prov.responses.stream_context import check_signature, check_subject, check_time
 from r1prov.responses.stream_signer import LINE_START, MARKER
 from r1prov.responses.stream_statement import (
     SignedStatement,
@@ -202,37 +202,19 @@ class StreamVerifier:
 
     def _take(self, token: str, signed: SignedStatement) -> None:
         """Hold one statement against what is known; the first thing wrong is the finding."""
-        if not self._signed_well(signed) or not self._in_order(token, signed.statement):
-            return
-        if not self._about_this(signed.statement) or not self._timely(signed.statement):
-            return
-        self._accounts_for(signed.statement)
+        expected, said = self._expected, signed.statement
+        self._finding = check_signature(signed, expected)
+        if self._finding is None and self._in_order(token, said):
+            self._finding = check_subject(said, expected) or check_time(
+                said, expected, self._statement
+            )
+        if self._finding is None:
+            self._accounts_for(said)
         if self._finding is None:
             self._statement, self._token = signed.statement, token
             self._next_seq = signed.statement.seq + 1
             if signed.statement.state != "open":
                 self._after = b""
-
-    def _signed_well(self, signed: SignedStatement) -> bool:
-        key = self._expected.key(signed.key_id)
-        if key is None:
-            return self._refuse(
-                "stream-key-unknown",
-                "a statement is signed with a key that is not trusted for this",
-                found=quoted(signed.key_id),
-            )
-        if signed.algorithm != jws_name(key.algorithm):
-            return self._refuse(
-                "stream-algorithm",
-                "a statement names another algorithm than its key's",
-                expected=jws_name(key.algorithm),
-                found=quoted(signed.algorithm),
-            )
-        if not verify_raw(key, signed.signature, signed.signing_input):
-            return self._refuse(
-                "stream-signature", "the signature of a statement does not fit the key it names"
-            )
-        return True
 
     def _in_order(self, token: str, said: StreamStatement) -> bool:
         name = self._statement.id if self._statement else self._promise and self._promise[1]
@@ -256,65 +238,6 @@ class StreamVerifier:
                 "a statement is missing, or they are in another order",
                 expected=f"number {self._next_seq}",
                 found=f"number {said.seq}",
-            )
-        return True
-
-    def _about_this(self, said: StreamStatement) -> bool:
-        asked = self._expected.request
-        for name in ("method", "authority", "path", "query", "content_sha256"):
-            if getattr(said.request, name) != getattr(asked, name):
-                return self._refuse(
-                    "stream-other-request",
-                    f"the answer is to another request: its {name} differs",
-                    expected=quoted(getattr(asked, name)),
-                    found=quoted(getattr(said.request, name)),
-                )
-        if asked.nonce is not None and said.request.nonce != asked.nonce:
-            return self._refuse(
-                "stream-nonce",
-                "the answer does not repeat the client's nonce: it may have been given before",
-                expected=quoted(asked.nonce),
-                found="none" if said.request.nonce is None else quoted(said.request.nonce),
-            )
-        for name in ("status", "content_type"):
-            if getattr(said, name) != getattr(self._expected, name):
-                return self._refuse(
-                    "stream-other-head",
-                    f"the answer's {name} is not the one that was signed",
-                    expected=quoted(str(getattr(said, name))),
-                    found=quoted(str(getattr(self._expected, name))),
-                )
-        wanted = self._expected.manifest_sha256
-        if wanted is not None and said.manifest_sha256 != wanted:
-            return self._refuse(
-                "stream-other-manifest",
-                "the proxy stands for another manifest",
-                expected=wanted,
-                found=said.manifest_sha256,
-            )
-        if self._expected.verified_weights and said.weights != "verified":
-            return self._refuse(
-                "stream-weights-stated",
-                "the proxy names the manifest and did not verify the weights against it",
-            )
-        return True
-
-    def _timely(self, said: StreamStatement) -> bool:
-        now, skew = self._expected.now(), self._expected.skew
-        if said.id in self._expected.seen:
-            return self._refuse("stream-replayed", "this answer was accepted before", found=said.id)
-        judged = self._expected.live or said.state != "open"
-        if (
-            not said.iat - skew <= now
-            or (judged and min(said.exp, said.iat + self._expected.max_age) + skew < now)
-            or said.exp < said.iat
-            or (self._statement is not None and said.iat < self._statement.iat)
-        ):
-            return self._refuse(
-                "stream-time",
-                "a statement was not signed just now",
-                expected=f"signed within {self._expected.max_age:.0f} s of {now:.0f}",
-                found=f"signed at {said.iat}, expires at {said.exp}",
             )
         return True
 
@@ -378,7 +301,9 @@ class StreamVerifier:
         elif self._after != said.end.encode():
             state = StreamState.INCOMPLETE
             found = finding(
-                "stream-incomplete", "content", "the event that ends the stream did not arrive"
+                "response-stream-incomplete",
+                "content",
+                "the event that ends the stream did not arrive",
             )
         else:
             return StreamResult(
@@ -392,17 +317,17 @@ class StreamVerifier:
 
     def _unfinished(self, *, complete: bool) -> StreamResult:
         if self._statement is None and not self._promised:
-            found = finding("stream-unsigned", "content", "no signature was offered")
+            found = finding("response-unsigned", "content", "no signature was offered")
             return self._as_result(StreamState.UNSIGNED, found)
         if complete and self._promise and self._promise[0] == "receipt":
             found = finding(
-                "stream-receipt-unavailable",
+                "response-receipt-unavailable",
                 "receipt",
                 "the receipt that was promised is not there",
             )
             return self._as_result(StreamState.RECEIPT_UNAVAILABLE, found)
         found = finding(
-            "stream-incomplete",
+            "response-stream-incomplete",
             "content",
             "the stream ends without its last statement: it was cut off",
             found=f"{self.received:,} bytes, of which {self.proven:,} are accounted for",
