@@ -165,7 +165,7 @@ MAX_PROXY_HEAD_BYTES: Final = 64 * 1024
 MAX_PROXY_RECEIPTS: Final = 10_000
 PROXY_RECEIPT_SECONDS: Final = 600.0
 
-# API responses. One structured field: a signature of RSA-8192 has 1,400 characters and a certificate
+# API responses. One structured field: a signature of RSA-8192 has 1,400 characters, a certificate
 # chain (`Client-Cert-Chain`) some 10 kB; common servers take 8 to 64 kB for all header fields.
 MAX_STRUCTURED_FIELD_BYTES: Final = 64 * 1024
 # Signatures of one message: the server's, those of proxies, and two keys during a rotation.

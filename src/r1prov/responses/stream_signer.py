@@ -82,6 +82,7 @@ class StreamSigner:
         self._last = b""  # the last few bytes sent, to tell where events end
         self._held = b""  # the beginning of what may be the end event
         self._seq = 0
+        self._signed_at = 0
         self._signed_to = 0
         self.receipt: str | None = None
         self.ended = False
@@ -158,6 +159,7 @@ class StreamSigner:
         return data
 
     def _statement(self, state: str, now: int, end: bytes = b"") -> bytes:
+        self._signed_at = now = max(now, self._signed_at)  # a clock may be set back
         statement = StreamStatement(
             id=self._id,
             seq=self._seq,
