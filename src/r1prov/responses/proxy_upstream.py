@@ -75,14 +75,14 @@ class Answer:
                 async with asyncio.timeout(_LOOK_SECONDS):
                     chunk = await self._response.content.readany()
             except (TimeoutError, aiohttp.ServerTimeoutError):
-                silent += _LOOK_SECONDS
-                if silent >= self._silence:
-                    message = "the upstream fell silent"
-                    raise UpstreamFailed(504, "upstream_timeout", message) from None
                 # aiohttp does not tell a reader when the framing of the content is wrong.
                 connection = self._response.connection
                 if connection is not None and connection.protocol.exception() is not None:
                     raise _broken_off() from None
+                silent += _LOOK_SECONDS
+                if silent >= self._silence:
+                    message = "the upstream fell silent"
+                    raise UpstreamFailed(504, "upstream_timeout", message) from None
             except (aiohttp.ClientError, OSError):
                 raise _broken_off() from None
             else:

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from r1prov.limits import PROXY_SIGNATURE_SECONDS
 from r1prov.responses.algorithms import ALGORITHMS
-from r1prov.responses.content_digest import content_digest
-from r1prov.responses.http_signature import create_signature
-from r1prov.responses.message import RequestMessage, ResponseMessage
 from r1prov.responses.stream_signer import StreamSigner
 from r1prov.responses.stream_statement import encode_statement
+from r1prov.responses.structured_fields import write_bare
 
 if TYPE_CHECKING:
     from r1prov.responses.keys import SigningKey
@@ -23,19 +21,6 @@ if TYPE_CHECKING:
 
 TAG: Final = "r1prov"
 LABEL: Final = "r1prov"
-# Besides `content-type` and the request's `content-digest`, which are covered where they are.
-_COVERED: Final = (
-    "@status",
-    "content-digest",
-    "r1prov-manifest",
-    "r1prov-weights",
-    "r1prov-origin",
-    "r1prov-request-digest",
-    "@method;req",
-    "@authority;req",
-    "@path;req",
-    "@query;req",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +38,11 @@ class Binding:
 
     def fields(self) -> list[tuple[str, str]]:
         """The header fields that say so."""
-        digest = base64.b64encode(bytes.fromhex(self.manifest_sha256)).decode()
         weights = "stated" if self.weights_at is None else f"verified;at={self.weights_at}"
-        return [("r1prov-manifest", f"sha-256=:{digest}:"), ("r1prov-weights", weights)]
+        return [
+            ("r1prov-manifest", _digest(bytes.fromhex(self.manifest_sha256))),
+            ("r1prov-weights", weights),
+        ]
 
 
 class AnswerSigner:
@@ -100,46 +87,38 @@ class AnswerSigner:
             now: Seconds since 1970.
         """
         fields = [
-            ("content-digest", content_digest({"sha-256": hashlib.sha256(content).digest()})),
+            ("content-digest", _digest(hashlib.sha256(content).digest())),
             *self._fields,
             ("r1prov-origin", origin),
-            (
-                "r1prov-request-digest",
-                content_digest({"sha-256": bytes.fromhex(facts.content_sha256)}),
-            ),
+            ("r1prov-request-digest", _digest(bytes.fromhex(facts.content_sha256))),
         ]
-        covered = list(_COVERED)
-        known = list(fields)
+        lines = [("@status", str(status)), *fields]
         if content_type is not None:
-            covered.insert(1, "content-type")
-            known.append(("content-type", content_type))
+            lines.append(("content-type", content_type))
+        asked = [
+            ("@method", request.method),
+            ("@authority", request.authority),
+            ("@path", request.path),
+            ("@query", request.query),
+        ]
         if request.content_digest:
-            covered.append("content-digest;req")
-        message = ResponseMessage(
-            status=status,
-            headers=tuple(known),
-            request=RequestMessage(
-                method=request.method,
-                scheme="",
-                authority=request.authority,
-                path=request.path,
-                query=request.query[1:],
-                target=request.target,
-                headers=tuple(("content-digest", value) for value in request.content_digest),
-            ),
+            asked.append(("content-digest", ", ".join(request.content_digest)))
+        # RFC 9421 section 2.5, of parts that are known here: building them from a message, as a
+        # verifier must, takes longer than signing.
+        covered = [f'"{name}"' for name, _ in lines] + [f'"{name}";req' for name, _ in asked]
+        nonce = "" if request.nonce is None else f";nonce={write_bare(request.nonce)}"
+        parameters = (
+            f"({' '.join(covered)});created={now};expires={now + self._lifetime}{nonce}"
+            f';keyid="{self._keyid}";tag="{TAG}"'
         )
-        signature = create_signature(
-            message,
-            covered,
-            self._key,
-            created=now,
-            expires=now + self._lifetime,
-            keyid=self._keyid,
-            nonce=request.nonce,
-            tag=TAG,
-            label=LABEL,
-        )
-        return [*fields, *((name.lower(), value) for name, value in signature)]
+        values = [value for _, value in (*lines, *asked)]
+        base = "".join(f"{name}: {value}\n" for name, value in zip(covered, values, strict=True))
+        signature = self._key.sign(f'{base}"@signature-params": {parameters}'.encode("ascii"))
+        return [
+            *fields,
+            ("signature-input", f"{LABEL}={parameters}"),
+            ("signature", f"{LABEL}={write_bare(signature)}"),
+        ]
 
     def stream(
         self, facts: RequestFacts, *, status: int, content_type: str | None, inline: bool
@@ -164,3 +143,8 @@ class AnswerSigner:
         return encode_statement(
             statement, key_id=self._keyid, algorithm=self._algorithm, sign=self._key.sign
         )
+
+
+def _digest(sha256: bytes) -> str:
+    """A digest as RFC 9530 writes it."""
+    return f"sha-256=:{base64.b64encode(sha256).decode()}:"
