@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import httptools
@@ -116,7 +117,8 @@ class ProxyServer(Server):
         """Listen."""
         await super().startup(sockets)
         if self.started:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
+            if threading.current_thread() is threading.main_thread():
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
             self._started([one for server in self.servers for one in server.sockets])
 
     def _hang_up(self) -> None:
