@@ -18,6 +18,7 @@ R1ProvError                 exit
 │   ├─ CacheError             4   a digest cache that others could write to
 │   ├─ CertificateError       4
 │   ├─ StatementError         4   a signed statement about a streamed answer
+│   ├─ ExchangeError          4   a captured API request and response that cannot be read
 │   └─ CommitProofError       4   (OpenPgpError below it)
 ├─ StoreError                 4   a store or one of its blobs could not be read
 │   ├─ NotFound  Unreadable  CommitUnavailable
@@ -159,6 +160,10 @@ class StatementError(InputError):
 
 class CommitProofError(InputError):
     """A Hub commit proof does not hold; the message names the field."""
+
+
+class ExchangeError(InputError):
+    """A captured exchange, or the log or HTTP message it is read from, is malformed."""
 
 
 class OpenPgpError(CommitProofError):

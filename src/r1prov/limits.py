@@ -185,3 +185,19 @@ MAX_PROXY_TARGET_BYTES: Final = 8 * 1024
 MAX_PROXY_NONCE_BYTES: Final = 256
 # From signing to expiry of an answer or statement: the window common for signed webhooks.
 PROXY_SIGNATURE_SECONDS: Final = 300
+# Captured API exchanges. A body that is held: an answer of R1's whole context (164,000 tokens) as
+# one event a token of 350 bytes is 57 MB. Of a longer one only digests are kept.
+MAX_EXCHANGE_BODY_BYTES: Final = 64 * 1024 * 1024
+# Two such bodies in base64 with room for fields and receipts.
+MAX_EXCHANGE_FILE_BYTES: Final = 192 * 1024 * 1024
+# Fields of one message and their bytes: servers refuse more than 8 to 64 kB of them.
+MAX_HTTP_FIELDS: Final = 256
+MAX_HTTP_HEADER_BYTES: Final = 256 * 1024
+MAX_URL_BYTES: Final = 64 * 1024
+# Receipts, keys and redactions of one exchange: a handful.
+MAX_EXCHANGE_DOCUMENTS: Final = 32
+MAX_EXCHANGE_REDACTIONS: Final = 1_000
+# Another process holds the log for one write and its flush, far below a second even when slow.
+LOG_LOCK_SECONDS: Final = 30.0
+# Rotated files of one log.
+MAX_LOG_FILES: Final = 100_000

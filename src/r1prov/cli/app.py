@@ -8,18 +8,7 @@ import traceback
 import typer
 
 import r1prov
-from r1prov.cli import (
-    attest,
-    ci,
-    diff,
-    export,
-    identify,
-    key,
-    manifest,
-    policy,
-    response,
-    verify,
-)
+from r1prov.cli import attest, ci, diff, export, identify, key, manifest, policy, response, verify
 from r1prov.cli import exec as exec_verified
 from r1prov.cli import hash as hash_files
 from r1prov.cli import inspect as inspect_model

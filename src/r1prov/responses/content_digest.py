@@ -6,19 +6,20 @@ that somebody decompressed cannot be checked.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from r1prov.errors import ResponseError
-from r1prov.responses.exchange import Headers, field_values
+from r1prov.responses.exchange import BodyDigests, Headers, field_values
 from r1prov.responses.structured_fields import Item, parse_dictionary, write_dictionary
 from r1prov.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from r1prov.responses.exchange import Request, Response
 
 FIELD: Final = "Content-Digest"
 # The registry's other algorithms are insecure or obsolete ("MUST NOT be used" against attackers,
@@ -98,10 +99,18 @@ def _malformed(message: str, expected: str | None = None) -> ResponseError:
 
 def body_digests(body: bytes) -> dict[str, bytes]:
     """The digests of a body that `ContentDigest.differing` compares with."""
-    return {
-        "sha-256": hashlib.sha256(body).digest(),
-        "sha-512": hashlib.sha512(body).digest(),
-    }
+    return _named(BodyDigests.of(body))
+
+
+def held_digests(message: Request | Response) -> dict[str, bytes] | None:
+    """The digests of a captured body; None if it was not captured."""
+    if message.body is not None:
+        return body_digests(message.body)
+    return _named(message.body_digests) if message.body_digests is not None else None
+
+
+def _named(digests: BodyDigests) -> dict[str, bytes]:
+    return {"sha-256": digests.sha256, "sha-512": digests.sha512}
 
 
 def content_digest(digests: Mapping[str, bytes]) -> str:

@@ -44,7 +44,7 @@ def parse_jwks(raw: bytes, *, subject: str, secrets: bool = False) -> tuple[Resp
         raise KeyFileError(f"{subject}: {error.message}", subject=subject) from None
     if not isinstance(value, dict):
         raise KeyFileError(f"{subject} is no key set: not a JSON object", subject=subject)
-    found = value["keys"] if "keys" in value else [value]
+    found = value.get("keys", [value])
     if not isinstance(found, list) or not 0 < len(found) <= MAX_JWKS_KEYS:
         raise KeyFileError(
             f"{subject}: `keys` must be an array of 1 to {MAX_JWKS_KEYS} keys", subject=subject

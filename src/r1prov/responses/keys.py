@@ -254,6 +254,23 @@ def address_key(address: str, *, source: str = "") -> ResponseKey:
     )
 
 
+def raw_ed25519_key(raw: bytes, *, source: str = "", name: str | None = None) -> ResponseKey:
+    """The key of 32 bytes, as receipts write Ed25519 keys.
+
+    Raises:
+        KeyFileError: They are no key, or one for which anybody can sign.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    try:
+        key = Ed25519PublicKey.from_public_bytes(raw)
+    except ValueError:
+        raise KeyFileError(f"{source or 'the key'} is no Ed25519 key", subject=source) from None
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return parse_public_key(pem, subject=source, name=name)
+
+
 def _loaded(public: PublicKey) -> Any:  # noqa: ANN401 - a key of `cryptography`
     from cryptography.hazmat.primitives.serialization import load_der_public_key
 
