@@ -15,8 +15,12 @@ from r1prov.responses.exchange import Request
 from r1prov.responses.expected import Expected, request_facts
 from r1prov.responses.keys import SigningKey, key_of
 from r1prov.responses.stream import StreamState, StreamVerifier
-from r1prov.responses.stream_signer import MARKER, StreamSigner
-from r1prov.responses.stream_statement import decode_statement, encode_statement
+from r1prov.responses.stream_signer import LINE_START, MARKER, StreamSigner
+from r1prov.responses.stream_statement import (
+    StreamStatement,
+    decode_statement,
+    encode_statement,
+)
 from r1prov.trust.keys import GENERATED, generate_private_key
 from r1prov.verify.findings import finding
 
@@ -386,9 +390,25 @@ def test_a_statement_of_another_stream_is_refused():
     assert rules(verified(mixed)) == ["stream-other-stream"]
 
 
-def test_a_clock_that_runs_back_is_refused():
+def test_a_clock_that_is_set_back_spoils_no_stream():
     stream = signer()
-    content = stream.start(NOW) + stream.feed(EVENTS[0], NOW - 5, checkpoint=True)
+    content = stream.start(NOW) + stream.feed(DONE, NOW - 30)
+    assert verified(content).state is StreamState.VERIFIED
+
+
+def test_a_statement_older_than_the_one_before_is_refused():
+    first = signer().start(NOW)
+    after = StreamStatement(
+        **{
+            **dataclasses.asdict(decode_statement(first.split()[2].decode()).statement),
+            "seq": 1,
+            "offset": len(first),
+            "sha256": hashlib.sha256(first).hexdigest(),
+            "iat": NOW - 5,
+            "request": FACTS,
+        }
+    )
+    content = first + LINE_START + signing()(after).encode() + b"\n\n"
     assert rules(verified(content)) == ["stream-order"]
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from r1prov.errors import UsageError
+from r1prov.responses.content_digest import held_digests
 from r1prov.responses.message import request_message
 from r1prov.responses.stream_statement import RequestFacts
 
@@ -58,7 +58,8 @@ def request_facts(request: Request, *, nonce: str | None = None) -> RequestFacts
         UsageError: Its content was not captured.
         ResponseError: Its URL or `Host` is malformed.
     """
-    if request.body is None:
+    digests = held_digests(request)
+    if digests is None:
         raise UsageError("the content of the request was not captured")
     message = request_message(request)
     return RequestFacts(
@@ -66,6 +67,6 @@ def request_facts(request: Request, *, nonce: str | None = None) -> RequestFacts
         authority=message.authority,
         path=message.path,
         query=f"?{message.query or ''}",
-        content_sha256=hashlib.sha256(request.body).hexdigest(),
+        content_sha256=digests["sha-256"].hex(),
         nonce=nonce,
     )

@@ -33,9 +33,11 @@ JWS: Final = "jws"
 ACI: Final = "aci"
 NEAR: Final = "near"
 WEBHOOK: Final = "webhook"
-SCHEMES: Final = (HTTP, ACI, NEAR, JWS, WEBHOOK)
+# Statements within a stream of our own proxy, which signs other answers by HTTP signatures.
+STREAM: Final = "r1prov-stream"
+SCHEMES: Final = (HTTP, STREAM, ACI, NEAR, JWS, WEBHOOK)
 # Those whose signature arrives with the answer; a receipt is fetched afterwards.
-IN_HEADERS: Final = frozenset({HTTP, JWS, WEBHOOK})
+IN_HEADERS: Final = frozenset({HTTP, STREAM, JWS, WEBHOOK})
 
 COVER: Final = (
     *("@status", "content-digest", "content-type"),

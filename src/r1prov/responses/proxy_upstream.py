@@ -77,7 +77,8 @@ class Answer:
             except (TimeoutError, aiohttp.ServerTimeoutError):
                 # aiohttp does not tell a reader when the framing of the content is wrong.
                 connection = self._response.connection
-                if connection is not None and connection.protocol.exception() is not None:
+                protocol = connection.protocol if connection is not None else None
+                if protocol is not None and protocol.exception() is not None:
                     raise _broken_off() from None
                 silent += _LOOK_SECONDS
                 if silent >= self._silence:
