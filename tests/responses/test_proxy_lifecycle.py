@@ -154,6 +154,7 @@ def test_a_stream_under_way_ends_signed_when_the_proxy_is_stopped(upstream, key)
         upstream.step.set()
         got = next(pieces)
         running.process.terminate()
+        upstream.step.set()
         for piece in pieces:
             got += piece
             upstream.step.set()

@@ -127,7 +127,7 @@ def command(
             "the proxy needs packages that are not installed", hint="install r1prov[proxy]"
         )
     from r1prov.responses.proxy import ProxySettings, SigningProxy
-    from r1prov.responses.proxy_server import serve
+    from r1prov.responses.proxy_server import make_server, serve
     from r1prov.responses.proxy_upstream import Upstream
 
     host, port = _address(listen)
@@ -166,20 +166,23 @@ def command(
         said = "verified" if weights_at is not None else "not verified (--model would)"
         say(f"standing for {printable(shelved.manifest.name)} sha256:{shelved.sha256}, {said}")
 
+    proxy = SigningProxy(
+        behind,
+        site,
+        ProxySettings(checkpoint_seconds=checkpoint),
+        say=lambda line: None if quiet else say(printable(line)),
+    )
     serve(
-        SigningProxy(
-            behind,
-            site,
-            ProxySettings(checkpoint_seconds=checkpoint),
-            say=lambda line: None if quiet else say(printable(line)),
-        ),
-        host=host,
-        port=port,
-        certificate=tls_cert,
-        key=tls_key,
-        grace=grace,
-        reload=reload,
-        started=started,
+        make_server(
+            proxy,
+            host=host,
+            port=port,
+            certificate=tls_cert,
+            key=tls_key,
+            grace=grace,
+            reload=reload,
+            started=started,
+        )
     )
     return 0
 

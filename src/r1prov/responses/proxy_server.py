@@ -143,56 +143,77 @@ class ProxyServer(Server):
 
 
 class _Quiet(logging.Filter):
+    """Lets pass what was not done on purpose."""
+
     def filter(self, record: logging.LogRecord) -> bool:
         return record.getMessage() not in _EXPECTED
 
 
-def serve(
+def make_server(
     proxy: SigningProxy,
     *,
     host: str,
     port: int,
-    certificate: Path | None,
-    key: Path | None,
-    grace: int,
-    reload: Callable[[], object | None],
-    started: Callable[[list[socket.socket]], None],
-) -> None:
-    """Listen until a signal ends it.
+    certificate: Path | None = None,
+    key: Path | None = None,
+    grace: int = 30,
+    reload: Callable[[], object | None] = lambda: None,
+    started: Callable[[list[socket.socket]], None] = lambda _: None,
+) -> ProxyServer:
+    """A server that is yet to run.
+
+    Args:
+        proxy: The application.
+        host: Where to listen.
+        port: The same; 0 for any.
+        certificate: Chain for TLS, PEM; None for none.
+        key: Its private key; None if it is in the same file.
+        grace: Seconds that answers under way get to end.
+        reload: See `ProxyServer`.
+        started: See `ProxyServer`.
 
     Raises:
-        UsageError: It cannot listen there, or the certificate cannot be used.
+        UsageError: The certificate cannot be used.
     """
     log = logging.getLogger("uvicorn.error")
     log.addFilter(_Quiet())
     log.setLevel(logging.WARNING)
+    config = Config(
+        proxy,
+        host=host,
+        port=port,
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        loop="auto",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=grace + _LAST_SECONDS,
+        backlog=4096,
+    )
     try:
-        config = Config(
-            proxy,
-            host=host,
-            port=port,
-            http=Protocol,
-            ws="none",
-            lifespan="on",
-            loop="auto",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            ssl_certfile=certificate,
-            ssl_keyfile=key,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=grace + _LAST_SECONDS,
-            backlog=4096,
-        )
         config.load()
     except OSError as error:  # ssl.SSLError among them
         raise UsageError(f"the certificate or its key cannot be used: {error}") from None
-    server = ProxyServer(config, proxy, reload=reload, started=started)
+    return ProxyServer(config, proxy, reload=reload, started=started)
+
+
+def serve(server: ProxyServer) -> None:
+    """Listen until a signal ends it.
+
+    Raises:
+        UsageError: It cannot listen there.
+    """
     try:
         server.run()
     except SystemExit:
         raise UsageError(
-            f"cannot listen on {host}:{port}", hint="is another program listening there?"
+            f"cannot listen on {server.config.host}:{server.config.port}",
+            hint="is another program listening there?",
         ) from None
