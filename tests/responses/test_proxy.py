@@ -10,7 +10,6 @@ import socket
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import http_message_signatures
 import httpx
@@ -19,18 +18,14 @@ import pytest
 import scripted_upstream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from proxy_process import BODY, NONCE, ask, field, judged, with_receipt
 from scripted_upstream import ANSWER, DONE, EVENTS, HUGE, LINES, STREAM
 
 from r1prov.manifest.shelf import load_shelf, resolve_manifest
-from r1prov.responses.exchange import CapturedDocument, Exchange, Request, Response
+from r1prov.responses.exchange import Exchange, Request, Response
 from r1prov.responses.expected import Expected, request_facts
-from r1prov.responses.policy import ResponsePolicy
 from r1prov.responses.report import State
 from r1prov.responses.stream import StreamState, StreamVerifier
-from r1prov.responses.verify import verify_exchange
-
-BODY = b'{"model":"deepseek-r1","messages":[]}'
-NONCE = 'r1prov=("@status");nonce="n-42";tag="r1prov"'
 
 
 @pytest.fixture(scope="module")
@@ -60,44 +55,6 @@ def client(proxy):
 @pytest.fixture(scope="module")
 def keys(client, proxy):
     return proxy_process.trusted(client, proxy.base)
-
-
-def ask(client, path, *, method="POST", content=BODY, headers=None):
-    """One exchange with the bytes as they were on the wire."""
-    request = client.build_request(
-        method,
-        path,
-        content=content,
-        headers=[("accept-signature", NONCE), *(headers or {}).items()],
-    )
-    response = client.send(request, stream=True)
-    received, complete = [], True
-    try:
-        received += response.iter_raw()
-    except httpx.RemoteProtocolError:
-        complete = False
-    response.close()
-    return Exchange(
-        request=Request(
-            method=method, url=str(request.url), headers=request.headers.multi_items(), body=content
-        ),
-        response=Response(
-            status=response.status_code,
-            headers=tuple(response.headers.multi_items()),
-            body=b"".join(received),
-            complete=complete,
-        ),
-        finished_at=datetime.now(UTC),
-    )
-
-
-def judged(exchange, keys, **changes):
-    policy = ResponsePolicy(keys=tuple(keys.values()), tag="r1prov", **changes)
-    return verify_exchange(exchange, policy, now=datetime.now(UTC))
-
-
-def field(exchange, name):
-    return dict(exchange.response.headers).get(name)
 
 
 # ---- whole answers ------------------------------------------------------------------------------
@@ -323,23 +280,6 @@ def test_upstreams_own_failure_is_passed_on_as_it_is(client):
     assert field(exchange, "retry-after") == "7"
     assert field(exchange, "r1prov-origin") == "upstream"
     assert field(ask(client, "/v1/redirect"), "location") == "http://elsewhere.invalid/"
-
-
-def with_receipt(client, exchange):
-    name = field(exchange, "r1prov-stream").partition('id="')[2].rstrip('"')
-    url = f"{client.base_url}/.well-known/r1prov/receipts/{name}"
-    answer = client.get(url)
-    return replace(
-        exchange,
-        documents=(
-            CapturedDocument(
-                url=url,
-                status=answer.status_code,
-                body=answer.content,
-                fetched_at=datetime.now(UTC),
-            ),
-        ),
-    )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import httpx
 import proxy_process
 import pytest
 import scripted_upstream
-from test_proxy import BODY, ask, field, judged
+from proxy_process import BODY, ask, field, judged
 
 from r1prov.cli.app import run
 from r1prov.responses.report import State

@@ -13,7 +13,7 @@ import httpx
 import proxy_process
 import pytest
 import scripted_upstream
-from test_proxy import ask, field, judged, with_receipt
+from proxy_process import ask, field, judged, with_receipt
 
 from r1prov.errors import UsageError
 from r1prov.manifest.shelf import load_shelf, resolve_manifest

@@ -27,8 +27,14 @@ def verify(
     ],
     entry: Annotated[
         int | None,
-        typer.Option("--entry", min=0, metavar="N", help="Entry of a HAR file with several."),
+        typer.Option(
+            "--entry", min=0, metavar="N", help="Which exchange of a HAR file or log, from 0."
+        ),
     ] = None,
+    scheme: Annotated[
+        str,
+        typer.Option("--scheme", metavar="http|https", help="What raw HTTP went over."),
+    ] = "https",
     keys: Annotated[
         Path | None,
         typer.Option(
@@ -78,6 +84,7 @@ def verify(
     from datetime import timedelta
 
     from r1prov.cli.output import emit, say
+    from r1prov.errors import UsageError
     from r1prov.render import exchange as render
     from r1prov.responses.key_files import load_keys
     from r1prov.responses.policy import find_response_policy
@@ -90,7 +97,9 @@ def verify(
     chosen = replace(chosen, keys=chosen.keys + more)
     if max_age is not None:
         chosen = replace(chosen, max_age=timedelta(seconds=max_age))
-    capture = read_exchange(exchange, entry)
+    if scheme not in ("http", "https"):
+        raise UsageError(f"--scheme is http or https, not {printable(scheme, limit=40)}")
+    capture = read_exchange(exchange, entry=entry, scheme=scheme)
     if not quiet:
         for note in capture.notes:
             say(f"note: {printable(note)}")

@@ -265,7 +265,7 @@ def _compare(judge: Judge, outcome: Outcome, request: bytes, response: bytes) ->
     """Compare the digests of a receipt with the bodies: as they were first, then written anew."""
     digests = judge.request_digests(outcome)
     if digests is not None:
-        how = _match(request, digests, judge.exchange.request.body)
+        how = match_digest(request, digests, judge.exchange.request.body)
         if how is None:
             outcome.add(
                 "response-other-request",
@@ -278,7 +278,7 @@ def _compare(judge: Judge, outcome: Outcome, request: bytes, response: bytes) ->
             _matched(judge, outcome, REQUEST_BODY, how)
     digests = judge.response_digests(outcome)
     if digests is not None:
-        how = _match(response, digests, judge.exchange.response.body)
+        how = match_digest(response, digests, judge.exchange.response.body)
         if how is None:
             outcome.add(
                 "response-body-mismatch",
@@ -308,8 +308,17 @@ def _matched(judge: Judge, outcome: Outcome, item: str, how: str) -> None:
         outcome.weaker(item, f"only after {how}; `reserialized` of the policy")
 
 
-def _match(signed: bytes, digests: dict[str, bytes], body: bytes | None) -> str | None:
-    """How a body matches a digest: empty for its bytes, else the way it was written anew."""
+def match_digest(signed: bytes, digests: dict[str, bytes], body: bytes | None) -> str | None:
+    """How a body matches a SHA-256: its bytes as they are first, then written anew.
+
+    Args:
+        signed: The digest that was signed.
+        digests: Those of the body (`content_digest.held_digests`).
+        body: The body; None if only its digests are held.
+
+    Returns:
+        The empty string for its bytes, else the way it was written anew; None for no match.
+    """
     if hmac.compare_digest(digests["sha-256"], signed):
         return ""
     for how, text in _rewritten(body):

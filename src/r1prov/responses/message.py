@@ -186,7 +186,7 @@ def query_parameter(query: str | None, name: str) -> str:
         if pair:
             key, _, value = pair.partition("=")
             if _form_encoded(key) == name:
-                found.append(value)
+                found.append(_form_encoded(value))
     if len(found) != 1:
         raise ResponseError(
             "response-component-missing",
@@ -194,19 +194,21 @@ def query_parameter(query: str | None, name: str) -> str:
             subject="@query-param",
             expected="exactly one",
         )
-    return _form_encoded(found[0])
+    if found[0] is None:
+        raise ResponseError(
+            "response-component-missing",
+            f"the query parameter {quoted(name)} is not UTF-8",
+            subject="@query-param",
+        )
+    return found[0]
 
 
-def _form_encoded(text: str) -> str:
+def _form_encoded(text: str) -> str | None:
+    """A name or value decoded and encoded again; None if it is not UTF-8."""
     try:
         raw = text.replace("+", " ").encode()
         decoded = _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), raw)
         decoded.decode()
     except UnicodeError:
-        raise ResponseError(
-            "response-component-missing",
-            "a query parameter is not UTF-8",
-            subject="@query-param",
-            found=quoted(text, limit=80),
-        ) from None
+        return None
     return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in decoded)

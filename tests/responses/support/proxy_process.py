@@ -8,10 +8,20 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
+
 from r1prov.cli.app import run
+from r1prov.responses.exchange import CapturedDocument, Exchange, Request, Response
 from r1prov.responses.jwks import parse_jwks
+from r1prov.responses.policy import ResponsePolicy
+from r1prov.responses.verify import verify_exchange
+
+BODY = b'{"model":"deepseek-r1","messages":[]}'
+NONCE = 'r1prov=("@status");nonce="n-42";tag="r1prov"'
 
 
 class Proxy:
@@ -82,3 +92,58 @@ def trusted(client, url: str):
     """The keys that a proxy serves, by key id. A test may believe them; a client pins them."""
     keys = parse_jwks(client.get(f"{url}/.well-known/r1prov/jwks.json").content, subject="served")
     return {key.thumbprint: key for key in keys}
+
+
+def ask(client, path, *, method="POST", content=BODY, headers=None):
+    """One exchange with the bytes as they were on the wire."""
+    request = client.build_request(
+        method,
+        path,
+        content=content,
+        headers=[("accept-signature", NONCE), *(headers or {}).items()],
+    )
+    response = client.send(request, stream=True)
+    received, complete = [], True
+    try:
+        received += response.iter_raw()
+    except httpx.RemoteProtocolError:
+        complete = False
+    response.close()
+    return Exchange(
+        request=Request(
+            method=method, url=str(request.url), headers=request.headers.multi_items(), body=content
+        ),
+        response=Response(
+            status=response.status_code,
+            headers=tuple(response.headers.multi_items()),
+            body=b"".join(received),
+            complete=complete,
+        ),
+        finished_at=datetime.now(UTC),
+    )
+
+
+def judged(exchange, keys, **changes):
+    policy = ResponsePolicy(keys=tuple(keys.values()), tag="r1prov", **changes)
+    return verify_exchange(exchange, policy, now=datetime.now(UTC))
+
+
+def field(exchange, name):
+    return dict(exchange.response.headers).get(name)
+
+
+def with_receipt(client, exchange):
+    name = field(exchange, "r1prov-stream").partition('id="')[2].rstrip('"')
+    url = f"{client.base_url}/.well-known/r1prov/receipts/{name}"
+    answer = client.get(url)
+    return replace(
+        exchange,
+        documents=(
+            CapturedDocument(
+                url=url,
+                status=answer.status_code,
+                body=answer.content,
+                fetched_at=datetime.now(UTC),
+            ),
+        ),
+    )
