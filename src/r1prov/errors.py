@@ -23,7 +23,8 @@ R1ProvError                 exit
 ├─ StoreError                 4   a store or one of its blobs could not be read
 │   ├─ NotFound  Unreadable  CommitUnavailable
 │   └─ ChangedWhileReading
-└─ VerificationFailed       1, 3  no pass where only a pass will do; carries the report
+├─ VerificationFailed       1, 3  no pass where only a pass will do; carries the report
+└─ ResponseNotVerified      1, 3  an answer of an API that must not be used; carries the report
 
 A command that is interrupted exits 130, and one that meets a bug 70 (`cli/app.py`).
 """
@@ -213,3 +214,28 @@ class VerificationFailed(R1ProvError):
         super().__init__(message, subject=subject, hint=hint)
         self.report = report
         self.exit_code = report.exit_status
+
+
+class ResponseNotVerified(R1ProvError):
+    """An answer of an API did not pass, so it is not handed out, or must not be used any further.
+
+    It is no error of the connection: clients that retry those do not retry this.
+
+    Args:
+        message: What stands against it.
+        report: The `r1prov.responses.report.ExchangeReport`, which says why.
+        subject: The origin.
+        hint: What the reader can do next.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        report: Any,  # noqa: ANN401 - its class belongs to a higher floor
+        subject: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, subject=subject, hint=hint)
+        self.report = report
+        self.exit_code = report.verdict.exit_status

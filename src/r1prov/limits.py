@@ -201,3 +201,12 @@ MAX_EXCHANGE_REDACTIONS: Final = 1_000
 LOG_LOCK_SECONDS: Final = 30.0
 # Rotated files of one log.
 MAX_LOG_FILES: Final = 100_000
+# After the event that ends a stream come an empty line, perhaps comments, and the last chunk.
+MAX_STREAM_TAIL_BYTES: Final = 64 * 1024
+STREAM_TAIL_SECONDS: Final = 10.0
+# One request for a receipt or key set, and how long a receipt is waited for after an answer: it
+# appears at once on one machine, and within a few tries behind a load balancer.
+RECEIPT_REQUEST_SECONDS: Final = 5.0
+RECEIPT_SECONDS: Final = 15.0
+# Signatures that a client remembers: a thousand answers a second for five minutes.
+MAX_SEEN_SIGNATURES: Final = 300_000

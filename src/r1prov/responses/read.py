@@ -41,7 +41,7 @@ class Capture:
     notes: tuple[str, ...] = ()
 
 
-def read_exchange(path: Path, *, entry: int | None = None, scheme: str = "https") -> Capture:
+def read_exchange(path: Path, entry: int | None = None, *, scheme: str = "https") -> Capture:
     """Read one exchange.
 
     Args:
