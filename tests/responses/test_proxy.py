@@ -9,6 +9,7 @@ import json
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import http_message_signatures
@@ -57,7 +58,7 @@ def keys(client, proxy):
     return proxy_process.trusted(client, proxy.base)
 
 
-# ---- whole answers ------------------------------------------------------------------------------
+# ---- whole answers -------------------------------------------------------------------------------
 
 
 def test_a_whole_answer_is_signed_in_its_header(client, keys, proxy):
@@ -185,7 +186,7 @@ def test_no_byte_of_what_is_covered_can_be_changed(whole, keys, data):
     assert report.state in (State.INVALID, State.UNSIGNED, State.UNCOVERED), part
 
 
-# ---- streams ------------------------------------------------------------------------------------
+# ---- streams -------------------------------------------------------------------------------------
 
 
 def without_statements(content):
@@ -309,7 +310,7 @@ def test_a_receipt_of_a_stream_is_its_last_statement(client, keys):
     assert missing.status_code == 404
 
 
-# ---- what passes ----------------------------------------------------------------------------------
+# ---- what passes ---------------------------------------------------------------------------------
 
 
 def test_the_request_arrives_as_it_was_sent_less_what_is_of_the_connection(client, upstream):
@@ -363,7 +364,7 @@ def test_any_method_passes(client, keys, method):
         assert json.loads(exchange.response.body)["method"] == method
 
 
-# ---- what does not ---------------------------------------------------------------------------------
+# ---- what does not -------------------------------------------------------------------------------
 
 
 def raw(proxy, data, *, wait=10):
@@ -422,10 +423,13 @@ def test_an_endless_head_is_cut_off(proxy):
     host, _, port = proxy.base.removeprefix("http://").rpartition(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n")
-        with pytest.raises(OSError, match=r"."):
-            for _ in range(400):
+        sent = 0
+        with suppress(OSError):
+            while sent < 400:
                 connection.sendall(b"X-A: " + b"a" * 8192 + b"\r\n")
+                sent += 1
                 time.sleep(0.001)
+        assert sent < 400
 
 
 def test_no_second_request_is_taken_after_a_close(proxy, upstream):
@@ -469,7 +473,7 @@ def test_a_request_that_comes_back_is_refused(key, tmp_path):
     assert answer.json()["error"]["code"] == "loop"
 
 
-# ---- what it serves -----------------------------------------------------------------------------------
+# ---- what it serves ------------------------------------------------------------------------------
 
 
 def test_it_serves_its_keys_its_manifest_and_its_health(client, keys, key):

@@ -23,7 +23,7 @@ from r1prov.responses.content_digest import FIELD as CONTENT_DIGEST
 from r1prov.responses.content_digest import body_digests, content_digest
 from r1prov.responses.exchange import BodyDigests, Exchange, Headers, Request
 from r1prov.responses.keys import origin_of
-from r1prov.responses.policy import ACI, NEAR
+from r1prov.responses.policy import ACI, NEAR, STREAM
 from r1prov.responses.receipts import key_set_urls, receipt_urls
 from r1prov.responses.redaction import SECRET_FIELDS
 from r1prov.responses.report import State
@@ -198,7 +198,7 @@ class Enforcement:
     ) -> Generator[Step, CapturedDocument | None, list[CapturedDocument]]:
         """Receipts and key sets that the policy could use."""
         promised = self.policy.promises(_origin(exchange)) | before
-        wanted = set(self.policy.schemes) & {ACI, NEAR}
+        wanted = set(self.policy.schemes) & {ACI, NEAR, STREAM}
         # Nothing in an answer says that NEAR's form is to be had, so it is asked for only where
         # it is promised or the policy takes nothing else.
         if NEAR not in promised and set(self.policy.schemes) != {NEAR}:

@@ -55,7 +55,7 @@ class Script(BaseHTTPRequestHandler):
         name = self.path.partition("?")[0].rpartition("/")[2].replace("-", "_").replace(".", "_")
         getattr(self, f"answer_{name}", self.answer_echo)()
 
-    do_POST = do_HEAD = do_PUT = do_DELETE = do_OPTIONS = do_GET
+    do_POST = do_HEAD = do_PUT = do_DELETE = do_OPTIONS = do_GET  # noqa: N815 - the library's
 
     # ---- how to answer -----------------------------------------------------------------------
 
