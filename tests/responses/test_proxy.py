@@ -115,6 +115,19 @@ def test_another_library_verifies_the_same_signature(upstream, tmp_path, algorit
     assert judged(stream, served).state is State.VERIFIED
 
 
+def test_a_policy_can_ask_for_a_manifest_and_for_verified_weights(client, keys):
+    right = hashlib.sha256(client.get("/.well-known/r1prov/manifest").content).hexdigest()
+    for exchange in (ask(client, "/v1/x"), ask(client, "/v1/stream")):
+        assert judged(exchange, keys, manifest_sha256=right).state is State.VERIFIED
+        for changes, rule in (
+            ({"manifest_sha256": "0" * 64}, "response-manifest"),
+            ({"verified_weights": True}, "response-weights-stated"),
+        ):
+            report = judged(exchange, keys, **changes)
+            assert report.state is State.INVALID
+            assert [one.rule.name for one in report.findings] == [rule]
+
+
 def test_the_clients_own_digest_is_covered_when_it_sends_one(client, keys):
     digest = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
     exchange = ask(client, "/v1/x", headers={"content-digest": f"sha-256=:{digest}:"})

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from r1prov.errors import ResponseError
+from r1prov.responses.binding import check_header_binding
 from r1prov.responses.components import Component, MissingPart, parse_component
 from r1prov.responses.content_digest import (
     FIELD,
@@ -80,6 +81,7 @@ def check_http(judge: Judge) -> Outcome | None:
     judge.nonce(signature.input.nonce, outcome)
     _bodies(judge, signature.input, outcome)
     _coverage(judge, signature.input, outcome)
+    check_header_binding(judge, signature.input, outcome)
     judge.replay(key, signature.input.nonce, signature.signature, outcome)
     return outcome.settled()
 

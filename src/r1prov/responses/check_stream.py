@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from r1prov.responses.binding import check_binding
 from r1prov.responses.content_digest import held_digests
 from r1prov.responses.exchange import field_values
 from r1prov.responses.expected import Expected, request_facts
@@ -97,6 +98,7 @@ def _told(judge: Judge, result: StreamResult, outcome: Outcome) -> Outcome:
         outcome.checked(REQUEST_BODY, "sha-256")
         judge.nonce(said.request.nonce, outcome)
         _coverage(judge, outcome)
+        check_binding(judge, said.manifest_sha256, said.weights, outcome)
         judge.replay(outcome.key, said.request.nonce, said.id.encode(), outcome)
     return outcome.settled()
 
