@@ -294,7 +294,8 @@ def write_bare(value: BareItem) -> str:
             raise ResponseError(RULE, f"{value:.3e} has too many digits for a structured field")
         return str(int(value))
     if isinstance(value, Decimal):
-        shown = f"{value:.3f}".rstrip("0")
+        # Section 4.1.5: the sign is that of a number below zero, so zero has none.
+        shown = f"{value or Decimal(0):.3f}".rstrip("0")
         return shown + "0" if shown.endswith(".") else shown
     if isinstance(value, bytes):
         return f":{base64.b64encode(value).decode()}:"

@@ -73,9 +73,13 @@ def rfc_signing_key(algorithm: str) -> SigningKey:
     return parse_signing_key(pkcs8, None, subject=name, algorithm=algorithm)
 
 
-@cache
 def signing_key(kind: str = "ed25519", number: int = 0) -> SigningKey:
-    """A key that was made for this run."""
+    """A key that was made for this run; the same one for the same kind and number."""
+    return _made(kind, number)
+
+
+@cache
+def _made(kind: str, number: int) -> SigningKey:
     pem = encode_private_key(generate_private_key(kind), None)
     return parse_signing_key(pem, None, subject=f"{kind} {number}")
 
