@@ -23,6 +23,7 @@ from r1prov.responses.stream_statement import (
 )
 from r1prov.trust.keys import GENERATED, generate_private_key
 from r1prov.verify.findings import finding
+from r1prov.verify.rules_of_streams import STREAMS
 
 
 def new_key(kind="ed25519"):
@@ -499,3 +500,10 @@ def test_a_request_to_nowhere_is_refused(url):
         request_facts(Request(method="GET", url=url, headers=(), body=b""))
     with pytest.raises(UsageError, match="captured"):
         request_facts(Request(method="GET", url="http://h/", headers=(), body=None))
+
+
+def test_every_rule_of_streams_has_a_case_here():
+    produced = {rule for _, rule in SPOILT.values()} | {rule for _, rule in CONTEXT.values()}
+    # The others have a test of their own above.
+    produced |= {"stream-other-stream", "stream-cut", "response-weights-stated"}
+    assert {name for _, name, *_ in STREAMS} <= produced
