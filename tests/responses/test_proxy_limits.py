@@ -64,22 +64,20 @@ def running(proxy):
 
 
 @pytest.fixture(scope="module")
-def proxy(upstream, site):
-    application = SigningProxy(Upstream(upstream.url, silence=5), site, SETTINGS)
-    with running(application) as url:
-        application.base = url
-        yield application
+def base(upstream, site):
+    with running(SigningProxy(Upstream(upstream.url, silence=5), site, SETTINGS)) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
-def client(proxy):
-    with httpx.Client(base_url=proxy.base, timeout=20) as connected:
+def client(base):
+    with httpx.Client(base_url=base, timeout=20) as connected:
         yield connected
 
 
 @pytest.fixture(scope="module")
-def keys(client, proxy):
-    return proxy_process.trusted(client, proxy.base)
+def keys(client, base):
+    return proxy_process.trusted(client, base)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -94,15 +92,15 @@ def test_a_request_that_is_too_large_is_refused(client, upstream, chunked):
     assert client.post("/v1/x", content=b"x" * 1000).status_code == 200
 
 
-def test_a_request_that_does_not_arrive_is_given_up(proxy):
-    host, _, port = proxy.base.removeprefix("http://").rpartition(":")
+def test_a_request_that_does_not_arrive_is_given_up(base):
+    host, _, port = base.removeprefix("http://").rpartition(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx")
         assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_client_that_takes_nothing_is_let_go(proxy, upstream):
-    host, _, port = proxy.base.removeprefix("http://").rpartition(":")
+def test_a_client_that_takes_nothing_is_let_go(base, upstream):
+    host, _, port = base.removeprefix("http://").rpartition(":")
     upstream.hung_up.clear()
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(b"POST /v1/flood HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
@@ -186,8 +184,11 @@ def test_a_websocket_is_closed(site, upstream):
     async def send(message):
         sent.append(message)
 
+    async def receive():
+        raise AssertionError
+
     application = SigningProxy(Upstream(upstream.url, silence=5), site)
-    asyncio.run(application({"type": "websocket"}, None, send))
+    asyncio.run(application({"type": "websocket"}, receive, send))
     assert sent == [{"type": "websocket.close"}]
 
 

@@ -62,6 +62,12 @@ def enforcing(base, enforcement):
     )
 
 
+def last(enforcement):
+    report = enforcement.last_report
+    assert report is not None
+    return report
+
+
 def wanted(**more):
     return {"model": "any", "messages": MESSAGES, "max_tokens": 4, "temperature": 0, **more}
 
@@ -81,10 +87,10 @@ def test_an_enforcing_client_verifies_each_answer_of_a_real_model(proxy, keys):
     enforcement = Enforcement(policy(keys))
     with enforcing(proxy.base, enforcement) as client:
         whole = client.chat.completions.create(**wanted()).choices[0].message.content
-        report = enforcement.last_report
+        report = last(enforcement)
         assert (report.state, report.scheme) == (State.VERIFIED, "http-signature")
         chunks = list(client.chat.completions.create(**wanted(stream=True)))
-        report = enforcement.last_report
+        report = last(enforcement)
         assert (report.state, report.scheme) == (State.VERIFIED, "r1prov-stream")
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert text == whole
@@ -105,7 +111,7 @@ def test_an_enforcing_async_client_verifies_a_stream(proxy, keys):
             ]
 
     assert len(asyncio.run(run())) > 2
-    assert enforcement.last_report.state is State.VERIFIED
+    assert last(enforcement).state is State.VERIFIED
 
 
 def test_an_error_of_the_server_stays_an_error_of_the_server(proxy, keys):
@@ -137,7 +143,7 @@ def test_neither_way_of_signing_is_missed_after_the_other(scripted):
             answer = client.chat.completions.create(**wanted(stream=stream))
             if stream:
                 assert len(list(answer)) == len(scripted_upstream.EVENTS)
-            assert enforcement.last_report.state is State.VERIFIED
+            assert last(enforcement).state is State.VERIFIED
 
 
 def test_an_enforcing_client_raises_where_no_policy_knows_the_key(scripted):
@@ -157,9 +163,9 @@ def test_a_served_key_counts_once_it_is_pinned(scripted):
     enforcement = Enforcement(pinned)
     with enforcing(base, enforcement) as client:
         client.chat.completions.create(**wanted())
-        assert enforcement.last_report.state is State.VERIFIED
+        assert last(enforcement).state is State.VERIFIED
         list(client.chat.completions.create(**wanted(stream=True)))
-        assert enforcement.last_report.state is State.VERIFIED
+        assert last(enforcement).state is State.VERIFIED
 
 
 @pytest.mark.parametrize("path", ["ndjson", "huge", "gzip-stream"])
@@ -169,7 +175,7 @@ def test_an_enforcing_client_fetches_the_receipt_it_needs(scripted, path):
     transport = transport_httpx2.VerifyingTransport(enforcement)
     with httpx2.Client(transport=transport, trust_env=False, timeout=60) as client:
         assert client.post(f"{base}/v1/{path}", content=b"{}").status_code == 200
-    assert enforcement.last_report.state is State.VERIFIED
+    assert last(enforcement).state is State.VERIFIED
 
 
 @pytest.mark.parametrize("path", ["cut", "cut-within", "forged"])
@@ -182,4 +188,4 @@ def test_an_enforcing_client_takes_no_part_for_the_whole(scripted, path):
         pytest.raises((ResponseNotVerified, httpx2.HTTPError)),
     ):
         client.post(f"{base}/v1/{path}", content=b"{}")
-    assert enforcement.last_report.state is State.INCOMPLETE_STREAM
+    assert last(enforcement).state is State.INCOMPLETE_STREAM

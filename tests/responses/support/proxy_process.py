@@ -25,7 +25,12 @@ NONCE = 'r1prov=("@status");nonce="n-42";tag="r1prov"'
 
 
 class Proxy:
-    """A running proxy."""
+    """A running proxy.
+
+    `base` is where it listens, once somebody asked.
+    """
+
+    base = ""
 
     def __init__(self, arguments: list[str]):
         self.process = subprocess.Popen(
@@ -40,6 +45,7 @@ class Proxy:
         self._reader.start()
 
     def _read(self):
+        assert self.process.stderr is not None
         for line in self.process.stderr:
             self.said.append(line.rstrip("\n"))
             self._lines.put(line.rstrip("\n"))
@@ -66,6 +72,7 @@ class Proxy:
         finally:
             self.process.kill()
             self._reader.join()
+            assert self.process.stderr is not None
             self.process.stderr.close()
 
 
