@@ -17,6 +17,7 @@ R1ProvError                 exit
 │   ├─ BundleError            4
 │   ├─ CacheError             4   a digest cache that others could write to
 │   ├─ CertificateError       4
+│   ├─ StatementError         4   a signed statement about a streamed answer
 │   ├─ ExchangeError          4   a captured API request and response that cannot be read
 │   └─ CommitProofError       4   (OpenPgpError below it)
 ├─ StoreError                 4   a store or one of its blobs could not be read
@@ -152,6 +153,10 @@ class CacheError(InputError):
 
 class CertificateError(InputError):
     """A certificate is malformed or of a kind that is not taken."""
+
+
+class StatementError(InputError):
+    """Something that stands where a signed statement about a streamed answer should is none."""
 
 
 class CommitProofError(InputError):

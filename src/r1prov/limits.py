@@ -151,6 +151,20 @@ OBJECT_PREFETCH_BYTES: Final = 256 * 1024
 OBJECT_TIMEOUT_SECONDS: Final = 60.0
 OBJECT_RETRIES: Final = 3
 
+# A signed statement about a streamed answer has 1 to 1.5 kB; a long path or query adds to it.
+MAX_STREAM_STATEMENT_BYTES: Final = 16 * 1024
+# Signing proxy. A request of a chat client is kept whole until its digest is known: a context of
+# 128,000 tokens has some 600 kB of text, images are sent as base64.
+MAX_PROXY_REQUEST_BYTES: Final = 32 * 1024 * 1024
+# An answer that is signed in its header is held back until it is whole; a longer one is passed on
+# as it comes and signed in a receipt.
+MAX_PROXY_HELD_BYTES: Final = 16 * 1024 * 1024
+# Request line and header; common servers take 8 to 64 KiB.
+MAX_PROXY_HEAD_BYTES: Final = 64 * 1024
+# Receipts of the last streams, each of a statement's size: at most some 160 MB, commonly 10 MB.
+MAX_PROXY_RECEIPTS: Final = 10_000
+PROXY_RECEIPT_SECONDS: Final = 600.0
+
 # API responses. One structured field: a signature of RSA-8192 has 1,400 characters, a certificate
 # chain (`Client-Cert-Chain`) some 10 kB; common servers take 8 to 64 kB for all header fields.
 MAX_STRUCTURED_FIELD_BYTES: Final = 64 * 1024
@@ -166,6 +180,11 @@ MAX_RECEIPT_BYTES: Final = 1024 * 1024
 MAX_RECEIPT_EVENTS: Final = 4096
 # A compact JWS with an attached answer is not read this long; a detached one has 500 bytes.
 MAX_JWS_BYTES: Final = 64 * 1024
+# What of a request a statement repeats must leave room in it; common servers take 8 kB.
+MAX_PROXY_TARGET_BYTES: Final = 8 * 1024
+MAX_PROXY_NONCE_BYTES: Final = 256
+# From signing to expiry of an answer or statement: the window common for signed webhooks.
+PROXY_SIGNATURE_SECONDS: Final = 300
 # Captured API exchanges. A body that is held: an answer of R1's whole context (164,000 tokens) as
 # one event a token of 350 bytes is 57 MB. Of a longer one only digests are kept.
 MAX_EXCHANGE_BODY_BYTES: Final = 64 * 1024 * 1024

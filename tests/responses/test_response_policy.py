@@ -58,6 +58,8 @@ skew = 5
 nonce = "require"
 reserialized = "allow"
 jws_field = "X-Sig"
+manifest = "sha256:{"a" * 64}"
+weights = "verified"
 pins = ["{PIN}", "0xCaAA4842758658A85785Ad15367a700C601ffEA5"]
 
 [responses.aliases]
@@ -92,6 +94,7 @@ scheme = "http-signature"
     assert [str(one) for one in policy.cover] == ["content-digest", "@status"]
     assert (policy.max_age, policy.skew) == (timedelta(seconds=60), timedelta(seconds=5))
     assert policy.jws_field == "x-sig"
+    assert (policy.manifest_sha256, policy.verified_weights) == ("a" * 64, True)
     assert policy.pins == {PIN, "0xcaaa4842758658a85785ad15367a700c601ffea5"}
     assert policy.aliases == {"deepseek-r1:671b": "deepseek-ai/DeepSeek-R1"}
     assert policy.promised == (Promise("https://api.example.com", "http-signature"),)
@@ -287,9 +290,12 @@ VALUES = st.sampled_from(
         '"https://a.example"',
         '["https://a.example"]',
         '"near"',
+        f'"sha256:{"b" * 64}"',
+        '"verified"',
     ]
 )
 TOP = ["schemes", "tag", "cover", "max_age", "skew", "nonce", "reserialized", "jws_field", "pins"]
+TOP += ["manifest", "weights"]
 KEY = ["file", "name", "algorithm", "owner", "origins", "models", "valid_from", "revoked_reason"]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Make, show, trust and revoke signing keys.", no_args_is_help=True, rich_markup_mode=None
 )
-_PASSPHRASE = "R1PROV_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
+PASSPHRASE = "R1PROV_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
 _NO_PASSPHRASE = "--no-passphrase"  # noqa: S105 - the name of an option
 
 
@@ -213,7 +213,7 @@ def _own_store(directory: Path) -> TrustStore:
 
 def new_passphrase() -> bytes:
     """A passphrase for a new key: from the environment, else asked for twice."""
-    given = os.environ.get(_PASSPHRASE)
+    given = os.environ.get(PASSPHRASE)
     if given is None:
         given = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
     if not given:
@@ -225,7 +225,7 @@ def new_passphrase() -> bytes:
 
 def unlocking_passphrase() -> bytes:
     """The passphrase of an existing key: from the environment, else asked for once."""
-    given = os.environ.get(_PASSPHRASE)
+    given = os.environ.get(PASSPHRASE)
     if given is None:
         given = typer.prompt("Passphrase of the key", hide_input=True, err=True)
     return str(given).encode()

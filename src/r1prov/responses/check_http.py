@@ -6,8 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from r1prov.errors import ResponseError
-from r1prov.responses.components import Component, MissingPart
-from r1prov.responses.content_digest import FIELD, SIZES, ContentDigest, read_content_digest
+from r1prov.responses.binding import check_header_binding
+from r1prov.responses.components import Component, MissingPart, parse_component
+from r1prov.responses.content_digest import (
+    FIELD,
+    SIZES,
+    ContentDigest,
+    parse_content_digest,
+    read_content_digest,
+)
 from r1prov.responses.exchange import field_values
 from r1prov.responses.http_signature import (
     HttpSignature,
@@ -32,6 +39,9 @@ _INSTEAD: Final = {
     "@path": ("@target-uri", "@request-target"),
     "@query": ("@target-uri", "@request-target"),
 }
+
+# Our proxy says which request content it had, also where the client sent no digest of it.
+_REQUEST_DIGEST: Final = parse_component("r1prov-request-digest")
 
 
 def check_http(judge: Judge) -> Outcome | None:
@@ -71,6 +81,7 @@ def check_http(judge: Judge) -> Outcome | None:
     judge.nonce(signature.input.nonce, outcome)
     _bodies(judge, signature.input, outcome)
     _coverage(judge, signature.input, outcome)
+    check_header_binding(judge, signature.input, outcome)
     judge.replay(key, signature.input.nonce, signature.signature, outcome)
     return outcome.settled()
 
@@ -169,7 +180,9 @@ def _covers(signed: SignatureInput, wanted: Component) -> bool:
         return True
     request = wanted.has("req")
     if wanted.name == "content-digest":
-        return bool(_digest_components(signed, request=request))
+        return bool(_digest_components(signed, request=request)) or (
+            request and signed.covers(_REQUEST_DIGEST)
+        )
     return any(
         one.name in _INSTEAD.get(wanted.name, ()) and one.has("req") == request
         for one in signed.components
@@ -243,6 +256,14 @@ def _bodies(judge: Judge, signed: SignatureInput, outcome: Outcome) -> None:
     if _digest_components(signed, request=True):
         try:
             stated = _stated(judge.exchange.request.headers, signed, request=True)
+        except ResponseError as error:
+            outcome.refuse(error)
+        else:
+            _request_body(judge, stated, outcome)
+    if signed.covers(_REQUEST_DIGEST):
+        values = field_values(judge.exchange.response.headers, _REQUEST_DIGEST.name)
+        try:
+            stated = parse_content_digest(values)
         except ResponseError as error:
             outcome.refuse(error)
         else:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from r1prov.limits import RECEIPT_REQUEST_SECONDS, RECEIPT_SECONDS
-from r1prov.responses.policy import ACI, NEAR
+from r1prov.responses.policy import ACI, NEAR, STREAM
 from r1prov.responses.receipts import key_set_urls, receipt_urls
 from r1prov.responses.redaction import SECRET_FIELDS
 from r1prov.responses.transport import Fetch, Pause
@@ -41,7 +41,7 @@ def documents_of(
         promised: Schemes by which the origin is known to sign.
         seconds: How long a receipt is waited for.
     """
-    wanted = set(policy.schemes) & {ACI, NEAR}
+    wanted = set(policy.schemes) & {ACI, NEAR, STREAM}
     # Nothing in an answer says that NEAR's form is to be had, so it is asked for only where it is
     # promised or the policy takes nothing else.
     if NEAR not in promised and set(policy.schemes) != {NEAR}:

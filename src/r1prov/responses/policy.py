@@ -33,9 +33,11 @@ JWS: Final = "jws"
 ACI: Final = "aci"
 NEAR: Final = "near"
 WEBHOOK: Final = "webhook"
-SCHEMES: Final = (HTTP, ACI, NEAR, JWS, WEBHOOK)
+# Statements within a stream of our own proxy, which signs other answers by HTTP signatures.
+STREAM: Final = "r1prov-stream"
+SCHEMES: Final = (HTTP, STREAM, ACI, NEAR, JWS, WEBHOOK)
 # Those whose signature arrives with the answer; a receipt is fetched afterwards.
-IN_HEADERS: Final = frozenset({HTTP, JWS, WEBHOOK})
+IN_HEADERS: Final = frozenset({HTTP, STREAM, JWS, WEBHOOK})
 
 COVER: Final = (
     *("@status", "content-digest", "content-type"),
@@ -48,6 +50,7 @@ DEFAULT_SKEW: Final = 30
 _MOST_SECONDS: Final = 10 * 366 * 24 * 3600
 
 _PIN: Final = r"[A-Za-z0-9_-]{43}|0x[0-9a-fA-F]{40}|sha256:[0-9a-f]{64}"
+_SHA256: Final = r"sha256:[0-9a-f]{64}"
 _FIELD: Final = r"[A-Za-z0-9-]{1,64}"
 _VARIABLE: Final = r"[A-Za-z_][A-Za-z0-9_]{0,127}"
 # As in trust.toml: `*` and `?` only, since a class is easy to get wrong in a trust decision.
@@ -89,6 +92,8 @@ class ResponsePolicy:
             `ignore`: none is looked at.
         reserialized: Whether a body that matches only when it is written anew is enough.
         jws_field: Header field of a detached JWS.
+        manifest_sha256: Manifest that an answer must be bound to, in hex; None takes any or none.
+        verified_weights: Whether the signer must say that it verified the weights against it.
         aliases: Model asked for, and the name that the answer may give it.
         promised: Origins that are known to sign: an answer without a signature is a downgrade.
         location: Where the policy is from.
@@ -106,6 +111,8 @@ class ResponsePolicy:
     nonce: str = "echo"
     reserialized: bool = False
     jws_field: str = "x-jws-signature"
+    manifest_sha256: str | None = None
+    verified_weights: bool = False
     aliases: dict[str, str] = field(default_factory=dict)
     promised: tuple[Promise, ...] = ()
     location: str = "the default policy"
@@ -218,6 +225,9 @@ def _policy(table: Table, subject: str, folder: Path) -> ResponsePolicy:
         nonce="echo" if nonce is None else table.choice("nonce", _NONCES),
         reserialized=_allows(table, "reserialized"),
         jws_field=(table.optional_text("jws_field", pattern=_FIELD) or "x-jws-signature").lower(),
+        manifest_sha256=_manifest(table),
+        verified_weights=table.optional_text("weights") is not None
+        and table.choice("weights", ("stated", "verified")) == "verified",
         aliases=_aliases(table.optional_table("aliases")),
         promised=promised,
         location=subject,
@@ -251,6 +261,11 @@ def _seconds(table: Table, key: str, default: int) -> timedelta:
     if value is not None and value > _MOST_SECONDS:
         raise table.error(f"`{key}` is {value:,} seconds; at most ten years are taken")
     return timedelta(seconds=default if value is None else value)
+
+
+def _manifest(table: Table) -> str | None:
+    value = table.optional_text("manifest", pattern=_SHA256)
+    return value.removeprefix("sha256:") if value is not None else None
 
 
 def _allows(table: Table, key: str) -> bool:

@@ -12,7 +12,8 @@ from r1prov.formats.strictjson import parse_json
 from r1prov.limits import MAX_EXCHANGE_BODY_BYTES
 from r1prov.responses.exchange import field_values
 from r1prov.responses.keys import origin_of
-from r1prov.responses.policy import ACI, HTTP, NEAR
+from r1prov.responses.policy import ACI, HTTP, NEAR, STREAM
+from r1prov.responses.stream import RECEIPTS, promised
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -49,6 +50,10 @@ def receipt_urls(exchange: Exchange, schemes: Collection[str]) -> tuple[str, ...
         model = asked_model(exchange)
         query = f"?model={quote(model, safe='')}" if model is not None else ""
         urls.append(f"{base}/signature/{quote(found, safe='')}{query}")
+    promise = promised(exchange.response.headers)
+    # Statements within the content need no receipt.
+    if STREAM in schemes and promise and promise[0] == "receipt" and _ID.fullmatch(promise[1]):
+        urls.append(f"{origin_of(exchange.request.url)}{RECEIPTS}{quote(promise[1], safe='')}")
     return tuple(urls)
 
 

@@ -11,10 +11,20 @@ from r1prov.errors import ResponseError
 from r1prov.responses.check_http import check_http
 from r1prov.responses.check_jws import check_jws, check_webhook
 from r1prov.responses.check_receipts import check_receipt, offers_receipt
+from r1prov.responses.check_stream import check_stream, offers_statements
 from r1prov.responses.exchange import Exchange, Request, field_values
 from r1prov.responses.http_signature import is_signed
 from r1prov.responses.judge import Judge, Outcome, Seen
-from r1prov.responses.policy import ACI, HTTP, IN_HEADERS, JWS, NEAR, WEBHOOK, ResponsePolicy
+from r1prov.responses.policy import (
+    ACI,
+    HTTP,
+    IN_HEADERS,
+    JWS,
+    NEAR,
+    STREAM,
+    WEBHOOK,
+    ResponsePolicy,
+)
 from r1prov.responses.report import ExchangeReport, KeyUse, State
 from r1prov.responses.webhook import is_webhook
 from r1prov.text import printable
@@ -82,8 +92,9 @@ def verify_exchange(
         for scheme in policy.schemes
         if _is_offered(judge, scheme) and (outcome := _check(judge, scheme)) is not None
     ]
-    offered = {one.scheme for one in outcomes}
-    missing = (policy.promises(judge.origin) | offered_before) - offered
+    offered = {_kind(one.scheme) for one in outcomes}
+    promised = {_kind(one) for one in policy.promises(judge.origin) | offered_before}
+    missing = promised - offered
     if at > now + policy.skew:
         head.add(
             "response-from-future",
@@ -97,10 +108,17 @@ def verify_exchange(
     return _report(exchange, policy, head, outcomes, at, model=judge.model)
 
 
+def _kind(scheme: str) -> str:
+    """What a scheme counts as where one is missed: our proxy signs each answer in one of two."""
+    return HTTP if scheme == STREAM else scheme
+
+
 def _is_offered(judge: Judge, scheme: str) -> bool:
     headers = judge.exchange.response.headers
     if scheme == HTTP:
         return is_signed(headers)
+    if scheme == STREAM:
+        return offers_statements(judge)
     if scheme == JWS:
         return bool(field_values(headers, judge.policy.jws_field))
     return is_webhook(headers) if scheme == WEBHOOK else offers_receipt(judge, scheme)
@@ -109,7 +127,9 @@ def _is_offered(judge: Judge, scheme: str) -> bool:
 def _check(judge: Judge, scheme: str) -> Outcome | None:
     if scheme in (ACI, NEAR):
         return check_receipt(judge, scheme)
-    return {HTTP: check_http, JWS: check_jws, WEBHOOK: check_webhook}[scheme](judge)
+    return {HTTP: check_http, STREAM: check_stream, JWS: check_jws, WEBHOOK: check_webhook}[scheme](
+        judge
+    )
 
 
 def _note_missing(judge: Judge, scheme: str, head: Outcome) -> None:

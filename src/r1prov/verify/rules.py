@@ -11,12 +11,13 @@ from r1prov.verify.rule import Rule, Severity
 from r1prov.verify.rules_of_files import FILES
 from r1prov.verify.rules_of_models import MODELS
 from r1prov.verify.rules_of_responses import RESPONSES
+from r1prov.verify.rules_of_streams import STREAMS
 
 __all__ = ["RULES", "Rule", "Severity", "knows", "rule"]
 
 RULES: tuple[Rule, ...] = tuple(
     Rule(f"R1P{number}", name, title, severity, text)
-    for number, name, title, severity, text in FILES + MODELS + RESPONSES
+    for number, name, title, severity, text in FILES + MODELS + RESPONSES + STREAMS
 )
 _BY_NAME = {rule.name: rule for rule in RULES}
 
