@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx2
 import llama_server
@@ -23,7 +24,7 @@ from r1prov.responses.transport_httpx2 import (
 )
 from r1prov.responses.verify import verify_exchange
 
-WANTED = {
+WANTED: Any = {
     "model": "smollm2",
     "messages": [{"role": "user", "content": "Say hello."}],
     "max_tokens": 4,
@@ -38,14 +39,14 @@ def base_url():
         yield url
 
 
-def client(base_url, transport, kind=openai.OpenAI):
-    module = httpx2.AsyncClient if kind is openai.AsyncOpenAI else httpx2.Client
+def client(base_url, transport, kind: Any = openai.OpenAI):
+    module: Any = httpx2.AsyncClient if kind is openai.AsyncOpenAI else httpx2.Client
     http = module(transport=transport, timeout=60, trust_env=False)
     return kind(base_url=base_url, api_key="sk-x", http_client=http, max_retries=0)
 
 
 def test_the_same_text_passes_through_a_transport_and_is_called_unsigned(base_url):
-    reports = []
+    reports: list[Any] = []
     enforcement = Enforcement(ResponsePolicy(), mode="report", on_report=reports.append)
     with openai.OpenAI(base_url=base_url, api_key="sk-x") as plain:
         expected = plain.chat.completions.create(**WANTED).choices[0].message.content
@@ -86,11 +87,12 @@ def test_its_exchanges_are_recorded(base_url, tmp_path):
         text = openai_client.chat.completions.create(**WANTED).choices[0].message.content
         list(openai_client.chat.completions.create(**WANTED, stream=True))
     assert check_log(log.path).exchanges == 2
-    whole, streamed = (
+    both: Any = (
         read_entry(log.path, one.head.number)
         for one in read_records(log.path)
         if one.kind == "exchange"
     )
+    whole, streamed = both
     assert text.encode() in whole.response.body
     assert streamed.response.body.endswith(b"data: [DONE]\n\n")
     assert streamed.response.complete
