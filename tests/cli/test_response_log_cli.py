@@ -139,17 +139,17 @@ def test_openings_of_something_else_are_refused(place, server, capsys):
     assert record(server, "--content", "digest", "--openings", "api.openings") == 0
     text = (place / "api.openings").read_text()
     export = ["response", "log", "export", "api.jsonl", "--openings", "x.openings"]
-    for changed, status in (
-        (text.replace('"value": "ey', '"value": "ez', 1), 4),
-        (text.replace("r1prov/opening/1", "r1prov/opening/2"), 4),
-        (text.replace('"salt": "', '"salt": "AAAA'), 4),
-        (text[:-20], 4),
-        ("[]\n", 4),
+    for changed, message in (
+        (text.replace('"value": "ey', '"value": "ez', 1), "is of something else"),
+        (text.replace("r1prov/opening/1", "r1prov/opening/2"), "no opening of"),
+        (text.replace('"salt": "', '"salt": "AAAA'), "of 32 bytes the salt"),
+        (text[:-20], "not JSON"),
+        ("[]\n", "no opening of"),
     ):
         assert changed != text
         (place / "x.openings").write_text(changed)
-        assert run(export) == status
-    capsys.readouterr()
+        assert run(export) == 4
+        assert message in capsys.readouterr().err
 
 
 def test_members_are_left_out_of_the_log(place, server):

@@ -225,6 +225,19 @@ def test_a_stream_is_read_once_however_often_it_is_begun(server, policy, kind):
     assert ask(server, Enforcement(policy), "r1+close", kind=kind, stream=True) == WHOLE
 
 
+def test_a_second_pass_over_a_stream_finds_nothing(server, policy):
+    url = f"{server.base_url}/chat/completions"
+    body = {"model": "r1+close", "messages": MESSAGES, "stream": True}
+    enforcement = Enforcement(policy)
+    with (
+        http_client("httpx2", enforcement) as client,
+        client.stream("POST", url, json=body) as response,
+    ):
+        assert b"".join(response.stream).endswith(b"data: [DONE]\n\n")
+        assert list(response.stream) == []
+    assert last(enforcement).state is State.VERIFIED
+
+
 def test_coded_answers_are_verified_as_they_were_coded(server, policy):
     for stream in (False, True):
         enforcement = Enforcement(policy)
@@ -311,13 +324,30 @@ RECEIPT_FAULTS = {
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_receipt_that_does_not_hold_refuses_the_answer(server, policy, fault, kind, stream):
     enforcement = Enforcement(
-        replace(policy, schemes=(fault.partition("+")[0],)), receipt_seconds=0.2
+        replace(policy, schemes=(fault.partition("+")[0],)),
+        receipt_seconds=0.2 if "missing" in fault else 15,
     )
     state, rule = RECEIPT_FAULTS[fault]
     with pytest.raises(ResponseNotVerified) as caught:
         ask(server, enforcement, f"r1+{fault}", kind=kind, stream=stream)
     assert caught.value.report.state is state
     assert rule in {one.rule.name for one in caught.value.report.findings}
+
+
+def test_a_service_of_receipts_that_does_not_answer_has_not_said_that_it_signs_nothing(
+    server, policy
+):
+    enforcement = Enforcement(replace(policy, schemes=(NEAR,)), receipt_seconds=0)
+    inner = transport_httpx2.VerifyingTransport(enforcement)
+    inner._fetch = lambda step: None  # as of a connection that times out
+    with (
+        openai.OpenAI(
+            base_url=server.base_url, api_key=KEY, http_client=httpx2.Client(transport=inner)
+        ) as client,
+        pytest.raises(ResponseNotVerified) as caught,
+    ):
+        client.chat.completions.create(model="r1+near", messages=MESSAGES)
+    assert caught.value.report.state is State.RECEIPT_UNAVAILABLE
 
 
 def test_no_receipt_is_asked_for_where_none_is_promised(server, policy):

@@ -23,6 +23,7 @@ from r1prov.responses.content_digest import body_digests, content_digest
 from r1prov.responses.exchange import BodyDigests, Exchange, Request
 from r1prov.responses.fetch import documents_of
 from r1prov.responses.keys import origin_of
+from r1prov.responses.policy import NEAR
 from r1prov.responses.report import State
 from r1prov.responses.structured_fields import BareItem, InnerList, Item, write_dictionary
 from r1prov.responses.transport import Work
@@ -153,6 +154,7 @@ class Enforcement:
         """
         origin = _origin(exchange)
         before = self._offered.get(origin, frozenset())
+        expected = before
         if ended:
             documents = yield from documents_of(
                 exchange,
@@ -161,10 +163,13 @@ class Enforcement:
                 seconds=self._receipt_seconds,
             )
             exchange = replace(exchange, documents=(*exchange.documents, *documents))
+            if not documents and set(self.policy.schemes) == {NEAR}:
+                # A service that did not answer has not said that it signs nothing.
+                expected |= {NEAR}
         made: list[ExchangeReport] = []
 
         def judge() -> None:
-            made.append(self._judge(exchange, before))
+            made.append(self._judge(exchange, expected))
             if self._log is not None:
                 self.last_record = self._log.append(exchange)
 
@@ -178,7 +183,7 @@ class Enforcement:
         if ended and self._mode is Mode.RAISE and report.verdict is not Verdict.PASS:
             raise _refusal(report, origin)
 
-    def _judge(self, exchange: Exchange, before: frozenset[str]) -> ExchangeReport:
+    def _judge(self, exchange: Exchange, expected: frozenset[str]) -> ExchangeReport:
         others = tuple(self._requests)
         self._requests.append(_without_body(exchange.request))
         return verify_exchange(
@@ -186,7 +191,7 @@ class Enforcement:
             self.policy,
             now=datetime.now(UTC),
             seen=self._seen,
-            offered_before=before,
+            offered_before=expected,
             others=others,
         )
 
