@@ -229,6 +229,7 @@ BEYOND = (
     "is not set",
     "is for ed25519",
     "a time with an offset",
+    "must be a string, not `datetime.",
     "no host",
     "unprintable",
 )
