@@ -119,3 +119,17 @@ def test_help_loads_no_cryptography():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 0
+
+
+def test_policy_check_reads_the_table_too(folder, capsys):
+    (folder / "r1prov.toml").write_text('schema = "r1prov/policy/1"\n[responses]\nskew = 5\n')
+    assert run(["policy", "check"]) in (0, 1)
+    (folder / "r1prov.toml").write_text('schema = "r1prov/policy/1"\n[responses]\nskwe = 5\n')
+    assert run(["policy", "check"]) == 4
+    assert "skwe" in capsys.readouterr().err
+    (folder / "r1prov.toml").unlink()
+    (folder / "pyproject.toml").write_text(
+        '[tool.r1prov]\nschema = "r1prov/policy/1"\n[tool.r1prov.responses]\nskwe = 5\n'
+    )
+    assert run(["policy", "check"]) == 4
+    assert "skwe" in capsys.readouterr().err

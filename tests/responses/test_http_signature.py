@@ -5,6 +5,8 @@ import contextlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from http_message_signatures import (
     HTTPMessageSigner,
     HTTPMessageVerifier,
@@ -173,6 +175,23 @@ def test_what_is_created_verifies_and_only_under_its_key(algorithm):
     given = signature.input
     assert (given.created, given.expires, given.nonce) == (CREATED, CREATED + 60, "n-1")
     assert (given.keyid, given.alg, given.tag) == (KEYID, algorithm, "t")
+
+
+@pytest.mark.parametrize("kind", ["ecdsa-p256", "ecdsa-p384"])
+def test_an_ecdsa_signature_is_raw_and_of_one_length(kind):
+    key = signing_key(kind)
+    raw = key.sign(b"data")
+    half = len(raw) // 2
+    assert key.public.verify(raw, b"data")
+    padded = b"\0" + raw[:half] + b"\0" + raw[half:]
+    der = key._material.sign(b"data", algorithms_of(kind))
+    for wrong in (padded, der, raw[:-1], b"", bytes(len(raw))):
+        assert not key.public.verify(wrong, b"data")
+
+
+def algorithms_of(kind):
+    digest = hashes.SHA256() if kind == "ecdsa-p256" else hashes.SHA384()
+    return ec.ECDSA(digest)
 
 
 THEIRS = {

@@ -232,6 +232,7 @@ BEYOND = (
     "is not set",
     "is for ed25519",
     "a time with an offset",
+    "must be a string, not `datetime.",
     "no host",
     "unprintable",
 )

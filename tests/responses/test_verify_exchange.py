@@ -328,6 +328,10 @@ def test_what_is_not_there_need_not_be_covered():
     exchange = without_header(exchange, "content-type")
     components = [one for one in COVER if one not in ("content-type", "content-digest;req")]
     assert verdict(signed(exchange, components=components)).state is State.VERIFIED
+    # The answer's digest is wanted all the same: its content could have been taken away.
+    bare = [one for one in components if one != "content-digest"]
+    empty = with_response(exchange, body=b"", headers=())
+    assert verdict(signed(empty, components=bare)).state is State.UNCOVERED
     # A request with content needs its digest, which the client has to send.
     exchange = with_request(exchange, body=REQUEST_BODY)
     report = verdict(signed(exchange, components=components))

@@ -49,6 +49,8 @@ DEFAULT_MAX_AGE: Final = 300
 DEFAULT_SKEW: Final = 30
 _MOST_SECONDS: Final = 10 * 366 * 24 * 3600
 
+# How `verify.policy_file` calls the table of a pyproject.toml in a location.
+TOOL_TABLE: Final = "tool.r1prov"
 _PIN: Final = r"[A-Za-z0-9_-]{43}|0x[0-9a-fA-F]{40}|sha256:[0-9a-f]{64}"
 _SHA256: Final = r"sha256:[0-9a-f]{64}"
 _FIELD: Final = r"[A-Za-z0-9-]{1,64}"
@@ -133,11 +135,23 @@ def find_response_policy(named: Path | None = None) -> ResponsePolicy:
         return load_response_policy(named)
     for path in (Path(FILE_NAME), Path(PYPROJECT)):
         if os.path.lexists(path):
-            raw = read_file(path, MAX_POLICY_BYTES)
-            table = _top(raw, path)
-            if table is not None and "responses" in table:
-                return _parse(table, str(path), path.parent)
+            found = read_response_policy(path)
+            if found is not None:
+                return found
     return ResponsePolicy()
+
+
+def read_response_policy(path: Path) -> ResponsePolicy | None:
+    """The table `[responses]` of a policy file; None if it has none.
+
+    Raises:
+        NotFound: No such file.
+        PolicyError: It is malformed.
+    """
+    table = _top(read_file(path, MAX_POLICY_BYTES), path)
+    if table is None or "responses" not in table:
+        return None
+    return _parse(table, str(path), path.parent)
 
 
 def load_response_policy(path: Path) -> ResponsePolicy:
@@ -147,14 +161,14 @@ def load_response_policy(path: Path) -> ResponsePolicy:
         NotFound: No such file.
         PolicyError: It is malformed, or has no such table.
     """
-    table = _top(read_file(path, MAX_POLICY_BYTES), path)
-    if table is None or "responses" not in table:
+    found = read_response_policy(path)
+    if found is None:
         raise PolicyError(
             "has no table [responses]",
             subject=str(path),
             hint="without a policy file the default profile holds, with the keys of --keys",
         )
-    return _parse(table, str(path), path.parent)
+    return found
 
 
 def parse_response_policy(
