@@ -92,6 +92,22 @@ def test_a_request_that_is_too_large_is_refused(client, upstream, chunked):
     assert client.post("/v1/x", content=b"x" * 1000).status_code == 200
 
 
+def test_requests_are_bounded_together_too(upstream, site):
+    settings = ProxySettings(max_requests_bytes=1000)
+    with (
+        running(SigningProxy(Upstream(upstream.url, silence=5), site, settings)) as url,
+        httpx.Client(base_url=url, timeout=20) as client,
+    ):
+        for _ in range(3):  # what is done with counts no more
+            assert client.post("/v1/x", content=b"x" * 900).status_code == 200
+        with client.stream("POST", "/v1/endless", content=b"x" * 900) as response:
+            pieces = response.iter_raw()
+            next(pieces)
+            refused = httpx.post(f"{url}/v1/x", content=b"x" * 900)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
+        upstream.hung_up.wait(10)
+
+
 def test_a_request_that_does_not_arrive_is_given_up(base):
     host, _, port = base.removeprefix("http://").rpartition(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
