@@ -73,6 +73,7 @@ def test_a_whole_answer_is_signed_in_its_header(client, keys, proxy):
         *("@method;req", "@authority;req", "@path;req", "@query;req"),
     }
     assert report.nonce == "n-42"
+    assert (report.expires - report.created).total_seconds() == 300
     manifest = client.get("/.well-known/r1prov/manifest").content
     digest = base64.b64encode(hashlib.sha256(manifest).digest()).decode()
     assert field(exchange, "r1prov-manifest") == f"sha-256=:{digest}:"

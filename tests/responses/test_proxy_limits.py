@@ -64,8 +64,15 @@ def running(proxy):
 
 
 @pytest.fixture(scope="module")
-def base(upstream, site):
-    with running(SigningProxy(Upstream(upstream.url, silence=5), site, SETTINGS)) as url:
+def said():
+    """What the proxy says."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def base(upstream, site, said):
+    behind = Upstream(upstream.url, silence=5)
+    with running(SigningProxy(behind, site, SETTINGS, say=said.append)) as url:
         yield url
 
 
@@ -90,6 +97,11 @@ def test_a_request_that_is_too_large_is_refused(client, upstream, chunked):
     assert "signature" not in answer.headers
     assert len(upstream.seen) == before
     assert client.post("/v1/x", content=b"x" * 1000).status_code == 200
+
+
+def test_an_upstream_that_frames_wrongly_is_not_waited_for(client, said):
+    ask(client, "/v1/bad-chunk")
+    assert said[-1].startswith(("upstream_cut", "upstream_failed"))
 
 
 def test_requests_are_bounded_together_too(upstream, site):
