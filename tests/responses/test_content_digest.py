@@ -1,6 +1,7 @@
 """RFC 9530: its examples, with the misprints it has, and what counts for nothing."""
 
 import base64
+import contextlib
 import gzip
 
 import pytest
@@ -91,16 +92,16 @@ def test_a_body_that_is_not_held_is_known_by_its_digests():
     assert held_digests(held) == body_digests(BODY)
     assert held_digests(Response(status=200, headers=(), body=None)) is None
     assert read_content_digest(()) is None
-    assert read_content_digest((("content-DIGEST", SHA256),)).differing(held_digests(held)) == ()
+    digest = read_content_digest((("content-DIGEST", SHA256),))
+    assert digest is not None
+    assert digest.differing(body_digests(BODY)) == ()
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.text(max_size=50), max_size=3))
 def test_no_other_exception_whatever_the_field(lines):
-    try:
+    with contextlib.suppress(ResponseError):
         parse_content_digest(lines)
-    except ResponseError as error:
-        assert error.message
 
 
 @settings(max_examples=100, deadline=None)

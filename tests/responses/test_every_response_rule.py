@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from receipts import (
@@ -47,7 +48,7 @@ from r1prov.trust.keys import parse_public_key
 from r1prov.verify.findings import Verdict
 from r1prov.verify.rules import RULES
 
-CASES = {}
+CASES: dict[str, tuple[Any, State, Verdict]] = {}
 OTHER_BODY = b'{"model":"deepseek-r1","messages":[]}'
 
 

@@ -82,7 +82,7 @@ def test_what_has_no_canonical_form(value):
 
 
 def test_deep_nesting_is_refused():
-    value: list = []
+    value: list[object] = []
     for _ in range(100_000):
         value = [value]
     with pytest.raises(ResponseError, match="nests too deep"):

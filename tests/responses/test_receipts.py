@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -105,13 +106,14 @@ def test_any_member_that_changes_or_goes_fails(path, change):
         holder[path[-1]] = not old if isinstance(old, bool) else old + 1
     key = aci.keyset_of(ACI["keyset"]).keys["receipt-1"]
     try:
-        assert not aci.receipt_of(value).verify(key)
-    except ResponseError as error:
-        assert error.rule == "response-receipt-malformed"
+        taken = aci.receipt_of(value).verify(key)
+    except ResponseError:
+        taken = False
+    assert not taken
 
 
 def test_a_real_receipt_of_a_real_stream():
-    """An answer of DeepSeek-V3.1 by NEAR AI, of October 2025: bytes of the wire, comments and all."""
+    """An answer of DeepSeek-V3.1 by NEAR AI, of October 2025, in the bytes of the wire."""
     value = {
         "text": REAL["text"],
         "signature": REAL["signature"],
@@ -162,15 +164,24 @@ def test_texts_are_split_from_the_right(model, text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":", "a:b", "0" * 64, "0" * 64 + ":", ":" + "0" * 64 + ":" + "1" * 64]
-    + ["A" * 64 + ":" + "0" * 64, "0" * 63 + ":" + "0" * 64, "0" * 64 + ":" + "0" * 64 + "\n"],
+    [
+        "",
+        ":",
+        "a:b",
+        "0" * 64,
+        "0" * 64 + ":",
+        ":" + "0" * 64 + ":" + "1" * 64,
+        "A" * 64 + ":" + "0" * 64,
+        "0" * 63 + ":" + "0" * 64,
+        "0" * 64 + ":" + "0" * 64 + "\n",
+    ],
 )
 def test_texts_that_are_none(text):
     with pytest.raises(ResponseError):
         near.split_text(text)
 
 
-NEAR_CHANGES = {
+NEAR_CHANGES: dict[str, dict[str, Any]] = {
     "another signature": {"signature": "0x" + "1b" * 65},
     "a short signature": {"signature": "0x1b"},
     "no hex": {"signature": "0x" + "zz" * 65},
@@ -300,7 +311,7 @@ def test_a_rewritten_request_is_said():
     assert any(one.item == "rewriting" for one in report.coverage)
 
 
-ACI_CHANGES = {
+ACI_CHANGES: dict[str, dict[str, Any]] = {
     "version": {"api_version": "aci/2"},
     "no events": {"event_log": []},
     "events no list": {"event_log": {}},

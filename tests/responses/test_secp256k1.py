@@ -3,8 +3,8 @@
 import pytest
 from Crypto.Hash import keccak
 from cryptography.hazmat.primitives.asymmetric import ec
-from eth_keys import keys as eth
 from eth_keys.exceptions import BadSignature
+from eth_keys.main import KeyAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from receipts import N, address, wallet, wallet_signature
@@ -47,7 +47,7 @@ def test_what_is_recovered_is_what_eth_keys_recovers(raw, text):
     s = int.from_bytes(raw[32:64], "big")
     if 0 < s <= N // 2:  # eth-keys takes the larger s too
         try:
-            signature = eth.Signature(raw[:64] + bytes([raw[64] - 27]))
+            signature = KeyAPI.Signature(raw[:64] + bytes([raw[64] - 27]))
             theirs = signature.recover_public_key_from_msg_hash(message_digest(text)).to_address()
         except (BadSignature, ValueError):
             theirs = None

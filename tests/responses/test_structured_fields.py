@@ -1,6 +1,7 @@
 """Structured fields: the same as http-sf says, but for what is refused on purpose."""
 
 from decimal import Decimal
+from typing import Any
 
 import http_sf
 import pytest
@@ -23,7 +24,7 @@ from r1prov.responses.structured_fields import (
     write_member,
 )
 
-KINDS = {
+KINDS: dict[str, Any] = {
     "dictionary": (parse_dictionary, write_dictionary),
     "list": (parse_list, write_list),
     "item": (parse_item, write_member),

@@ -1,6 +1,7 @@
 """Standard Webhooks and Stripe's form, with the library standardwebhooks as a second opinion."""
 
 import base64
+import contextlib
 import hashlib
 import hmac
 from datetime import UTC, datetime
@@ -127,10 +128,8 @@ def test_malformed_fields(headers):
 @given(st.text(max_size=40))
 def test_no_other_exception_whatever_the_field(text):
     for headers in ((ID, AT, ("webhook-signature", text)), (("stripe-signature", text),)):
-        try:
+        with contextlib.suppress(ResponseError):
             read_webhook(headers)
-        except ResponseError as error:
-            assert error.message
 
 
 def test_a_secret_never_shows():

@@ -241,6 +241,15 @@ def _explain(
         coverage.append(
             Coverage("who answered", CoverageState.UNREAD, "a shared secret does not tell")
         )
+    if chosen.covered:
+        coverage.append(
+            Coverage(
+                "which weights answered",
+                CoverageState.SKIPPED,
+                "a signature shows whose key and which bytes, never which model",
+                required=False,
+            )
+        )
     if not exchange.response.complete:
         findings.append(
             finding("response-stream-incomplete", "response", "the content did not come to its end")

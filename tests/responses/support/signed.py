@@ -136,8 +136,8 @@ def signed(
     *,
     key: SigningKey | None = None,
     components: Sequence[str] = COVER,
-    created: int = CREATED,
-    keyid: str = KEYID,
+    created: Any = CREATED,
+    keyid: Any = KEYID,
     label: str = "sig1",
     **parameters: Any,
 ) -> Exchange:
