@@ -52,5 +52,6 @@ def test_a_body_is_kept_up_to_the_cap_and_always_hashed(pieces, keep):
     else:
         assert capture.body is None
         digests = capture.digests
+        assert digests is not None
         assert (digests.length, digests.sha256) == (len(body), hashlib.sha256(body).digest())
         assert digests.sha512 == hashlib.sha512(body).digest()

@@ -2,6 +2,7 @@ import base64
 import json
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ BODY = '{"id":"1","choices":[]}'
 
 def archive(**changes):
     """An archive as browsers write it, with changes such as `request_url`."""
-    entry = {
+    entry: dict[str, Any] = {
         "startedDateTime": "2026-11-24T12:00:00.250+02:00",
         "time": 1500.5,
         "request": {
@@ -37,7 +38,7 @@ def archive(**changes):
         "_custom": True,
     }
     for name, value in changes.items():
-        at = entry
+        at: Any = entry
         *path, last = name.split("_") if not name.startswith("_") else [name]
         for key in path:
             at = at[key]
@@ -174,7 +175,7 @@ def test_one_of_several_entries_is_named():
     value["log"]["entries"][1] = {**value["log"]["entries"][0], "time": -1}
     with pytest.raises(UsageError, match="2 entries") as caught:
         read(value)
-    assert "--entry 0 to --entry 1" in caught.value.hint
+    assert "--entry 0 to --entry 1" in (caught.value.hint or "")
     har = read(value, entry=1)
     assert har.entry == 1
     assert har.exchange.finished_at is None

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 from scripted_server import serve
@@ -51,7 +52,8 @@ def numbers(path):
     found = []
     for record in read_records(path):
         if record.kind == "exchange":
-            body = record.value["request"]["body"]["base64"]
+            value: Any = record.value
+            body = value["request"]["body"]["base64"]
             found.append(json.loads(base64.b64decode(body))["number"])
     return found
 
@@ -60,14 +62,14 @@ class Worker:
     """A recorder that is started and killed again and again."""
 
     def __init__(self, base_url, path):
-        self.process = subprocess.Popen(
+        self.process: Any = subprocess.Popen(
             [sys.executable, "-c", RECORDER, base_url, str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             bufsize=1,
         )
-        self.acknowledged = []
+        self.acknowledged: list[int] = []
 
     def round(self, first, chance):
         """Let it record a few exchanges, and kill it in the middle of another."""
@@ -103,7 +105,7 @@ def test_kill_9_loses_at_most_the_exchange_in_flight(tmp_path):
     with serve() as server:
         workers = [Worker(server.base_url, path) for _ in range(2)]
         try:
-            heads = []
+            heads: list[Any] = []
             for number in range(ROUNDS):
                 threads = [
                     threading.Thread(
@@ -112,10 +114,10 @@ def test_kill_9_loses_at_most_the_exchange_in_flight(tmp_path):
                     )
                     for at, one in enumerate(workers)
                 ]
-                for one in threads:
-                    one.start()
-                for one in threads:
-                    one.join(60)
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join(60)
                 check = check_log(path, noted=tuple(heads))
                 assert check.problem is None
                 heads.append(check.head)

@@ -226,8 +226,8 @@ def test_what_a_real_server_sends_is_read():
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        with socket.create_connection(server.server_address, timeout=10) as client:
-            host = f"127.0.0.1:{server.server_address[1]}"
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as client:
+            host = f"127.0.0.1:{server.server_port}"
             request = (
                 f"POST /v1 HTTP/1.1\r\nHost: {host}\r\n"
                 "Connection: close\r\nContent-Length: 3\r\n\r\nabc"

@@ -91,7 +91,7 @@ def test_trailers_are_redacted_too():
     assert parts(made) == {"response.trailer:set-cookie"}
 
 
-URLS = {
+URLS: dict[str, tuple[str, set[str]]] = {
     "https://u:p@h/x": ("https://h/x", {"userinfo"}),
     "https://u@p@h": ("https://h", {"userinfo"}),
     "https://h/a@b?c=d@e": ("https://h/a@b?c=d@e", set()),
@@ -108,7 +108,7 @@ URLS = {
 @pytest.mark.parametrize("url", URLS)
 def test_urls_lose_their_secrets_only(url):
     shown, gone = redact_url(url)
-    assert (shown, gone) == (URLS[url][0], URLS[url][1])
+    assert (shown, set(gone)) == URLS[url]
     made = redact(exchange(url=url))
     assert made.exchange.request.url == shown
     assert parts(made) == {f"request.url:{part}" for part in gone}
@@ -207,7 +207,7 @@ def test_members_are_blanked_at_any_depth_and_the_body_is_withheld():
     assert made.exchange.request.body is None
     assert made.exchange.response.body == b'{"text":"hi"}'
     (redaction,) = made.exchange.redactions
-    assert json.loads(redaction.remainder) == {
+    assert json.loads(redaction.remainder or b"") == {
         "model": "r1",
         "user": "REDACTED",
         "messages": [{"role": "user", "content": "REDACTED"}],

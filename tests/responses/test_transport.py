@@ -6,11 +6,14 @@ import time
 import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import httpx2
 import openai
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from scripted_server import TEXT, serve
 
 from r1prov.errors import LimitExceeded, ResponseNotVerified, Unreadable
@@ -38,6 +41,14 @@ def server():
 @pytest.fixture
 def policy(server):
     return ResponsePolicy(keys=(server.key.public,), schemes=(HTTP, ACI))
+
+
+def last(enforcement: Enforcement) -> Any:
+    return enforcement.last_report
+
+
+def entry(log: ExchangeLog, number: int | None = None) -> Any:
+    return read_entry(log.path, number)
 
 
 def http_client(kind, observer, *, timeout=20):
@@ -88,7 +99,7 @@ def ask(server, observer, model="r1", *, kind="httpx2", stream=False, retries=0,
 def test_a_signed_answer_is_verified_under_every_client(server, policy, kind, stream):
     enforcement = Enforcement(policy)
     assert ask(server, enforcement, kind=kind, stream=stream) == WHOLE
-    report = enforcement.last_report
+    report = last(enforcement)
     assert (report.state, report.verdict, report.scheme) == (State.VERIFIED, Verdict.PASS, HTTP)
     _, _, headers, _ = server.requests[-1]
     assert headers["accept-encoding"] == "identity"
@@ -102,7 +113,7 @@ def test_every_request_has_a_nonce_of_its_own(server, policy):
     nonces = set()
     for _ in range(3):
         ask(server, enforcement)
-        nonces.add(enforcement.last_report.nonce)
+        nonces.add(last(enforcement).nonce)
     assert len(nonces) == 3
 
 
@@ -165,7 +176,7 @@ def test_a_faulty_stream_raises_at_its_end(server, policy, fault, kind):
 @pytest.mark.parametrize("fault", ["unsigned", "tampered", "wrong-key"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_reported_answers_are_handed_over_with_their_report(server, policy, fault, stream):
-    reports = []
+    reports: list[Any] = []
     enforcement = Enforcement(policy, mode=Mode.REPORT, on_report=reports.append)
     text = ask(server, enforcement, f"r1+{fault}", stream=stream)
     assert text == (WHOLE.replace("Hello", "Hallo") if fault == "tampered" else WHOLE)
@@ -177,9 +188,9 @@ def test_reported_answers_are_handed_over_with_their_report(server, policy, faul
 def test_a_stream_is_handed_on_while_it_arrives(server, policy, kind):
     """The server sends its second event only after the client has shown the first."""
     server.release.clear()
-    seen = []
+    seen: list[str] = []
 
-    class Seen(list):
+    class Seen(list[str]):
         def append(self, part):
             seen.append(part)
             server.release.set()
@@ -191,7 +202,7 @@ def test_a_stream_is_handed_on_while_it_arrives(server, policy, kind):
 
 
 def test_the_end_of_a_stream_is_not_handed_on_before_it_is_verified(server, policy):
-    got = []
+    got: list[bytes] = []
     body = {"model": "r1+tampered", "messages": MESSAGES, "stream": True}
     with (
         http_client("httpx2", Enforcement(policy)) as client,
@@ -208,11 +219,17 @@ def test_pieces_of_any_size_are_one_answer(server, policy, kind):
     assert ask(server, Enforcement(policy), "r1+bytewise", kind=kind, stream=True) == WHOLE
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_is_read_once_however_often_it_is_begun(server, policy, kind):
+    """The openai client iterates a second time, to drain what comes after `[DONE]`."""
+    assert ask(server, Enforcement(policy), "r1+close", kind=kind, stream=True) == WHOLE
+
+
 def test_coded_answers_are_verified_as_they_were_coded(server, policy):
     for stream in (False, True):
         enforcement = Enforcement(policy)
         assert ask(server, enforcement, "r1+gzip", stream=stream) == WHOLE
-        assert enforcement.last_report.state is State.VERIFIED
+        assert last(enforcement).state is State.VERIFIED
         with pytest.raises(ResponseNotVerified):
             ask(server, Enforcement(policy), "r1+gzip+wrong-key", stream=stream)
 
@@ -237,14 +254,14 @@ def test_a_signature_that_was_offered_before_and_is_missing_is_a_downgrade(
 ):
     enforcement = Enforcement(policy, mode="report")
     ask(server, enforcement, f"r1+{fault}", stream=stream)
-    assert enforcement.last_report.state is State.UNSIGNED
+    assert last(enforcement).state is State.UNSIGNED
     ask(server, enforcement, "r1")
     ask(server, enforcement, f"r1+{fault}", stream=stream)
-    report = enforcement.last_report
+    report = last(enforcement)
     assert (report.state, report.verdict) == (State.DOWNGRADED, Verdict.FAIL)
     with serve() as another:
         ask(another, enforcement, f"r1+{fault}", stream=stream)
-    assert enforcement.last_report.state is State.UNSIGNED, "each origin is for itself"
+    assert last(enforcement).state is State.UNSIGNED, "each origin is for itself"
     promised = replace(policy, promised=(Promise(server.origin, HTTP),))
     with pytest.raises(ResponseNotVerified) as caught:
         ask(server, Enforcement(promised), f"r1+{fault}", stream=stream)
@@ -257,7 +274,7 @@ def test_a_signature_that_was_offered_before_and_is_missing_is_a_downgrade(
 def test_receipts_are_fetched_after_the_end(server, policy, form, kind, stream):
     enforcement = Enforcement(replace(policy, schemes=(form,)))
     assert ask(server, enforcement, f"r1+{form}", kind=kind, stream=stream) == WHOLE
-    report = enforcement.last_report
+    report = last(enforcement)
     assert (report.state, report.verdict, report.scheme) == (State.VERIFIED, Verdict.PASS, form)
     method, path, headers, _ = server.requests[-1]
     assert method == "GET"
@@ -315,7 +332,7 @@ def test_an_answer_that_breaks_off_is_an_error_of_the_connection_and_incomplete(
     server, policy, kind
 ):
     for stream in (False, True):
-        reports = []
+        reports: list[Any] = []
         enforcement = Enforcement(policy, on_report=reports.append)
         # openai takes what httpx and httpx2 raise for one of its own, or lets it through.
         with pytest.raises(
@@ -328,7 +345,7 @@ def test_an_answer_that_breaks_off_is_an_error_of_the_connection_and_incomplete(
 
 @pytest.mark.parametrize("kind", ["httpx2", "httpx2-async"])
 def test_a_client_that_stops_reading_gets_no_verdict_of_a_whole_answer(server, policy, kind):
-    reports = []
+    reports: list[Any] = []
     enforcement = Enforcement(policy, on_report=reports.append)
     url = f"{server.base_url}/chat/completions"
     body = {"model": "r1", "messages": MESSAGES, "stream": True}
@@ -364,7 +381,7 @@ def test_long_streams_are_judged_by_digests_and_long_answers_refused(server, pol
     for kind in ("httpx2", "httpx2-async"):
         enforcement = Enforcement(policy, keep=300)
         assert ask(server, enforcement, kind=kind, stream=True) == WHOLE
-        assert enforcement.last_report.state is State.VERIFIED
+        assert last(enforcement).state is State.VERIFIED
         with pytest.raises(ResponseNotVerified):
             ask(server, enforcement, "r1+tampered", kind=kind, stream=True)
         with pytest.raises(LimitExceeded, match="more than 100 bytes"):
@@ -408,7 +425,7 @@ def test_memory_stays_flat_however_long_a_stream_is(tmp_path):
         thread.join(10)
     assert length == size // len(piece) * len(piece)
     assert peak < 4 * 1024 * 1024
-    exchange = read_entry(log.path, None)
+    exchange = entry(log)
     assert exchange.response.body is None
     assert exchange.response.body_digests.length == length
 
@@ -421,7 +438,7 @@ def test_recording_changes_nothing_and_keeps_all_but_secrets(tmp_path, server, k
     _, _, headers, body = server.requests[-1]
     assert headers["accept-encoding"] != "identity"
     assert "accept-signature" not in headers
-    exchange = read_entry(log.path, None)
+    exchange = entry(log)
     assert exchange.response.complete, "the client stopped at [DONE], the record did not"
     assert exchange.request.body == body
     sent = {name: value for name, value in headers.items() if name != "authorization"}
@@ -442,7 +459,7 @@ def test_what_was_enforced_can_be_verified_again_from_the_log(tmp_path, server, 
     ask(server, aci, "r1+aci", stream=True)
     assert check_log(log.path).exchanges == 4
     states = [
-        verify_exchange(read_entry(log.path, number), policy, now=datetime.now(UTC)).state
+        verify_exchange(entry(log, number), policy, now=datetime.now(UTC)).state
         for number in range(1, 5)
     ]
     assert states == [State.VERIFIED, State.VERIFIED, State.INVALID, State.VERIFIED]
@@ -458,7 +475,7 @@ def test_a_log_that_cannot_be_written_stops_the_answer(tmp_path, server, policy)
 
 def test_one_enforcement_serves_many_threads(server, policy):
     enforcement = Enforcement(policy, mode="report")
-    texts = []
+    texts: list[str] = []
     threads = [
         threading.Thread(
             target=lambda n=n: texts.append(ask(server, enforcement, stream=bool(n % 2)))
@@ -490,3 +507,56 @@ def test_records_hold_exchanges_of_all_clients(tmp_path, server):
     for kind in KINDS:
         ask(server, log, kind=kind)
     assert sum(one.kind == "exchange" for one in read_records(log.path)) == len(KINDS)
+
+
+@pytest.fixture(scope="module")
+def captured(server, tmp_path_factory):
+    """An exchange of a signed answer and the policy by which it is verified."""
+    log = ExchangeLog(tmp_path_factory.mktemp("log") / "log.jsonl", fsync=Fsync.NEVER)
+    policy = ResponsePolicy(keys=(server.key.public,), schemes=(HTTP,))
+    ask(server, Enforcement(policy, log=log), stream=True)
+    return entry(log), policy
+
+
+COVERED = ("status", "url", "method", "content-type", "request.body", "response.body", "signature")
+
+
+@given(st.sampled_from(COVERED), st.integers(0, 10_000), st.integers(1, 255))
+def test_no_change_of_a_covered_byte_is_verified(captured, part, at, flip):
+    exchange, policy = captured
+    assert verify_exchange(exchange, policy, now=exchange.finished_at).state is State.VERIFIED
+
+    def changed(data):
+        place = at % len(data)
+        return data[:place] + bytes([data[place] ^ flip]) + data[place + 1 :]
+
+    def text(value):
+        return changed(value.encode()).decode("latin-1")
+
+    request, response = exchange.request, exchange.response
+    if part == "status":
+        response = replace(response, status=100 + (response.status - 100 + flip) % 500)
+    elif part == "url":
+        path = request.url.removeprefix(server_of(request.url))
+        request = replace(request, url=server_of(request.url) + text(path))
+    elif part == "method":
+        request = replace(request, method=text(request.method))
+    elif part == "request.body":
+        request = replace(request, body=changed(request.body))
+    elif part == "response.body":
+        response = replace(response, body=changed(response.body))
+    else:
+        headers = tuple(
+            (name, text(value) if name.lower() == part else value)
+            for name, value in response.headers
+        )
+        response = replace(response, headers=headers)
+    other = replace(exchange, request=request, response=response)
+    assume(other != exchange)
+    report = verify_exchange(other, policy, now=exchange.finished_at)
+    assert report.state is not State.VERIFIED
+    assert report.verdict is not Verdict.PASS
+
+
+def server_of(url):
+    return "/".join(url.split("/")[:3])

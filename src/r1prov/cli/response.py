@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from r1prov.cli import response_proxy
+from r1prov.cli import response_log, response_proxy, response_record
 from r1prov.cli.options import Format, Output, PolicyPath, Quiet, ResultFormat
 
 app = typer.Typer(
@@ -17,6 +17,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("proxy", short_help="Sign the answers of any server")(response_proxy.command)
+app.command("record", short_help="Send one request, and keep the exchange")(response_record.command)
+app.add_typer(response_log.app, name="log")
 
 
 @app.command("verify", short_help="Verify the signature of a captured exchange")

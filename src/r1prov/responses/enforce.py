@@ -16,39 +16,29 @@ from r1prov.errors import R1ProvError, ResponseNotVerified
 from r1prov.limits import (
     MAX_EXCHANGE_BODY_BYTES,
     MAX_SEEN_SIGNATURES,
-    RECEIPT_REQUEST_SECONDS,
     RECEIPT_SECONDS,
 )
 from r1prov.responses.content_digest import FIELD as CONTENT_DIGEST
 from r1prov.responses.content_digest import body_digests, content_digest
-from r1prov.responses.exchange import BodyDigests, Exchange, Headers, Request
+from r1prov.responses.exchange import BodyDigests, Exchange, Request
+from r1prov.responses.fetch import documents_of
 from r1prov.responses.keys import origin_of
-from r1prov.responses.policy import ACI, NEAR, STREAM
-from r1prov.responses.receipts import key_set_urls, receipt_urls
-from r1prov.responses.redaction import SECRET_FIELDS
 from r1prov.responses.report import State
 from r1prov.responses.structured_fields import BareItem, InnerList, Item, write_dictionary
-from r1prov.responses.transport import Fetch, Pause, Work
+from r1prov.responses.transport import Work
 from r1prov.responses.verify import verify_exchange
 from r1prov.verify.findings import Verdict
 from r1prov.verify.rule import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Iterable
 
     from r1prov.responses.capture import SentRequest
-    from r1prov.responses.exchange import CapturedDocument
-    from r1prov.responses.log import ExchangeLog
+    from r1prov.responses.log import Appended, ExchangeLog
     from r1prov.responses.policy import ResponsePolicy
     from r1prov.responses.report import ExchangeReport
-    from r1prov.responses.transport import Step, Steps
+    from r1prov.responses.transport import Steps
 
-# What a document may need that the request needed: never sent to another origin than its own.
-_CREDENTIALS: Final = SECRET_FIELDS - {"cookie", "set-cookie", "proxy-authorization"}
-# The receipt is not there yet, or the service is busy: worth another try.
-_AGAIN: Final = frozenset({202, 404, 408, 425, 429, 500, 502, 503, 504})
-_FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 2.0
 # Requests by which an answer to another request is told as such.
 _REMEMBERED_REQUESTS: Final = 16
 
@@ -105,6 +95,7 @@ class Enforcement:
 
     Attributes:
         last_report: The report of the answer that was verified last.
+        last_record: What became of it in the log.
     """
 
     holds = True
@@ -129,6 +120,7 @@ class Enforcement:
         self._offered: dict[str, frozenset[str]] = {}
         self._requests: deque[Request] = deque(maxlen=_REMEMBERED_REQUESTS)
         self.last_report: ExchangeReport | None = None
+        self.last_record: Appended | None = None
 
     def prepare(self, request: SentRequest) -> SentRequest:
         """The request with what makes its answer verifiable.
@@ -162,14 +154,19 @@ class Enforcement:
         origin = _origin(exchange)
         before = self._offered.get(origin, frozenset())
         if ended:
-            documents = yield from self._documents(exchange, before)
+            documents = yield from documents_of(
+                exchange,
+                self.policy,
+                promised=self.policy.promises(origin) | before,
+                seconds=self._receipt_seconds,
+            )
             exchange = replace(exchange, documents=(*exchange.documents, *documents))
         made: list[ExchangeReport] = []
 
         def judge() -> None:
             made.append(self._judge(exchange, before))
             if self._log is not None:
-                self._log.append(exchange)
+                self.last_record = self._log.append(exchange)
 
         yield Work(judge)
         report = made[0]
@@ -192,48 +189,6 @@ class Enforcement:
             offered_before=before,
             others=others,
         )
-
-    def _documents(
-        self, exchange: Exchange, before: frozenset[str]
-    ) -> Generator[Step, CapturedDocument | None, list[CapturedDocument]]:
-        """Receipts and key sets that the policy could use."""
-        promised = self.policy.promises(_origin(exchange)) | before
-        wanted = set(self.policy.schemes) & {ACI, NEAR, STREAM}
-        # Nothing in an answer says that NEAR's form is to be had, so it is asked for only where
-        # it is promised or the policy takes nothing else.
-        if NEAR not in promised and set(self.policy.schemes) != {NEAR}:
-            wanted.discard(NEAR)
-        credentials = tuple(
-            (name, value)
-            for name, value in exchange.request.headers
-            if name.lower() in _CREDENTIALS
-        )
-        headers = (("Accept-Encoding", "identity"), ("Accept", "application/json"), *credentials)
-        documents = []
-        for url in receipt_urls(exchange, wanted):
-            document = yield from self._fetched(url, headers)
-            if document is not None:
-                documents.append(document)
-        for url in key_set_urls(exchange, self.policy):
-            document = yield Fetch(url, headers, RECEIPT_REQUEST_SECONDS)
-            if document is not None:
-                documents.append(document)
-        return documents
-
-    def _fetched(
-        self, url: str, headers: Headers
-    ) -> Generator[Step, CapturedDocument | None, CapturedDocument | None]:
-        """A receipt, which may appear a while after the answer has ended."""
-        deadline = time.monotonic() + self._receipt_seconds
-        pause = _FIRST_PAUSE
-        while True:
-            left = deadline - time.monotonic()
-            document = yield Fetch(url, headers, max(0.1, min(left, RECEIPT_REQUEST_SECONDS)))
-            again = document is None or document.status in _AGAIN
-            if not again or time.monotonic() + pause > deadline:
-                return document
-            yield Pause(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _origin(exchange: Exchange) -> str:

@@ -100,9 +100,20 @@ def check_log(path: Path, *, noted: tuple[Head, ...] = ()) -> LogCheck:
 
 
 def read_entry(path: Path, number: int | None) -> Exchange:
-    """The exchange of one record, by its number.
+    """The exchange of one record; as `find_entry`.
 
-    Every record up to it is checked.
+    Raises:
+        UsageError: None was named and the log has several, or that record is none.
+        NotFound: There is no such file.
+        Unreadable: It cannot be read.
+        ExchangeError: A record up to it is malformed or was changed.
+    """
+    found = find_entry(path, number)
+    return exchange_of_value(found.value, subject=f"{path}, record {found.head.number}")
+
+
+def find_entry(path: Path, number: int | None) -> Record:
+    """The record of one exchange, by its number. Every record up to it is checked.
 
     Raises:
         UsageError: None was named and the log has several, or that record is none.
@@ -127,7 +138,7 @@ def read_entry(path: Path, number: int | None) -> Exchange:
     if found is None:
         what = "no exchange" if number is None else f"no exchange as record {number}"
         raise UsageError(f"the log has {what}", subject=str(path))
-    return exchange_of_value(found.value, subject=f"{path}, record {found.head.number}")
+    return found
 
 
 class _Walk:

@@ -288,8 +288,14 @@ class SyncLiveStream:
         self._transport = transport
         self._inner = inner
         self._flow = flow
+        self._pieces = self._read()
 
     def __iter__(self) -> Iterator[bytes]:
+        # One pass, however often it is begun: clients iterate again to drain what is left, and an
+        # inner stream that is at its end must not be read again.
+        return self._pieces
+
+    def _read(self) -> Iterator[bytes]:
         try:
             for piece in self._inner:
                 if passed := self._flow.feed(piece):
@@ -383,8 +389,12 @@ class AsyncLiveStream:
         self._transport = transport
         self._inner = inner
         self._flow = flow
+        self._pieces = self._read()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._pieces  # one pass, as in `SyncLiveStream`
+
+    async def _read(self) -> AsyncIterator[bytes]:
         try:
             async for piece in self._inner:
                 if passed := self._flow.feed(piece):

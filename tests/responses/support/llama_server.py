@@ -48,9 +48,9 @@ def main(model: str) -> None:
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = model
-    parameters.n_ctx = 1024
+    parameters.n_ctx = 256
     parameters.n_predict = 64
-    parameters.cpuparams.n_threads = 2
+    parameters.cpuparams.n_threads = 1
     parameters.warmup = False
     server = xllamacpp.Server(parameters)
     sys.stdout.write(f"\naddress {server.listening_address}\n")

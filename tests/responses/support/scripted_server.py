@@ -267,6 +267,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         for name, value in headers:
             self.send_header(name, value)
+        if "close" in faults:
+            self.send_header("Connection", "close")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for at, piece in enumerate(pieces):
