@@ -1,7 +1,7 @@
 """The signing proxy: an ASGI application that forwards to a server and signs what it answers.
 
 An answer is signed in its header once it is whole; an event stream passes as it comes, with signed
-statements between its events. docs/signed-responses.md says what the signatures say.
+statements between its events. docs/signing-proxy.md says what the signatures say.
 """
 
 from __future__ import annotations
