@@ -45,20 +45,25 @@ class Protocol(asyncio.Protocol):
     """One connection."""
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - a transport of uvloop
+        """A client connected."""
         self.transport = transport
         self.parser = httptools.HttpRequestParser(self)
         self.url = b""
 
     def data_received(self, data: bytes) -> None:
+        """Something came."""
         self.parser.feed_data(data)
 
     def on_message_begin(self) -> None:
+        """A request begins."""
         self.url = b""
 
     def on_url(self, url: bytes) -> None:
+        """Its target, or a part of it."""
         self.url += url
 
     def on_message_complete(self) -> None:
+        """It is whole."""
         if self.url.endswith(b"/hold"):
             self.transport.write(HEAD)
             self.hold(HELD_SECONDS)
@@ -71,6 +76,7 @@ class Protocol(asyncio.Protocol):
             self.transport.write(WHOLE)
 
     def hold(self, left: int) -> None:
+        """An event now, and one a second after it."""
         if self.transport.is_closing():
             return
         if left == 0:

@@ -51,9 +51,11 @@ class Client:
         ) + BODY
 
     async def open(self) -> None:
+        """Connect."""
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
 
     async def ask(self) -> bytes:
+        """The content of one answer."""
         self.writer.write(self.request)
         head = (await self.reader.readuntil(b"\r\n\r\n")).lower()
         if not head.startswith(b"http/1.1 200"):
@@ -68,6 +70,7 @@ class Client:
         return b"".join(parts)
 
     def close(self) -> None:
+        """Disconnect."""
         self.writer.close()
 
 

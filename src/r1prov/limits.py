@@ -156,6 +156,8 @@ MAX_STREAM_STATEMENT_BYTES: Final = 16 * 1024
 # Signing proxy. A request of a chat client is kept whole until its digest is known: a context of
 # 128,000 tokens has some 600 kB of text, images are sent as base64.
 MAX_PROXY_REQUEST_BYTES: Final = 32 * 1024 * 1024
+# Contents of all requests that are under way at once: 16 of the longest, thousands of common ones.
+MAX_PROXY_REQUESTS_BYTES: Final = 512 * 1024 * 1024
 # An answer that is signed in its header is held back until it is whole; a longer one is passed on
 # as it comes and signed in a receipt.
 MAX_PROXY_HELD_BYTES: Final = 16 * 1024 * 1024

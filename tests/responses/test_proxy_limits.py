@@ -64,8 +64,15 @@ def running(proxy):
 
 
 @pytest.fixture(scope="module")
-def base(upstream, site):
-    with running(SigningProxy(Upstream(upstream.url, silence=5), site, SETTINGS)) as url:
+def said():
+    """What the proxy says."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def base(upstream, site, said):
+    behind = Upstream(upstream.url, silence=5)
+    with running(SigningProxy(behind, site, SETTINGS, say=said.append)) as url:
         yield url
 
 
@@ -90,6 +97,37 @@ def test_a_request_that_is_too_large_is_refused(client, upstream, chunked):
     assert "signature" not in answer.headers
     assert len(upstream.seen) == before
     assert client.post("/v1/x", content=b"x" * 1000).status_code == 200
+
+
+def test_an_upstream_that_frames_wrongly_is_not_waited_for(client, upstream, said):
+    upstream.step.clear()
+    with client.stream("POST", "/v1/bad-chunk", content=b"") as response:
+        pieces = response.iter_raw()
+        got = next(pieces)
+        upstream.step.set()
+        try:
+            for piece in pieces:
+                got += piece
+        except httpx.RemoteProtocolError:
+            said.append("broken")
+    assert said[-2:] == ["upstream_cut: the upstream's answer broke off", "broken"]
+    assert got.endswith(b"\n\n")  # between events, so it ends with a statement
+
+
+def test_requests_are_bounded_together_too(upstream, site):
+    settings = ProxySettings(max_requests_bytes=1000)
+    with (
+        running(SigningProxy(Upstream(upstream.url, silence=5), site, settings)) as url,
+        httpx.Client(base_url=url, timeout=20) as client,
+    ):
+        for _ in range(3):  # what is done with counts no more
+            assert client.post("/v1/x", content=b"x" * 900).status_code == 200
+        with client.stream("POST", "/v1/endless", content=b"x" * 900) as response:
+            pieces = response.iter_raw()
+            next(pieces)
+            refused = httpx.post(f"{url}/v1/x", content=b"x" * 900)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
+        upstream.hung_up.wait(10)
 
 
 def test_a_request_that_does_not_arrive_is_given_up(base):

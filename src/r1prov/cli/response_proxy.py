@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import socket
 
     from r1prov.manifest.shelf import ShelvedManifest
-    from r1prov.responses.proxy_site import Site
+    from r1prov.responses.proxy_site import PublishedKey, Site
 
 _NEEDED = ("aiohttp", "httptools", "uvicorn")
 
@@ -128,6 +128,7 @@ def command(
         )
     from r1prov.responses.proxy import ProxySettings, SigningProxy
     from r1prov.responses.proxy_server import make_server, serve
+    from r1prov.responses.proxy_site import make_site
     from r1prov.responses.proxy_upstream import Upstream
 
     host, port = _address(listen)
@@ -135,7 +136,8 @@ def command(
         raise UsageError("--tls-key goes with --tls-cert")
     shelved = resolve_manifest(load_shelf(), manifest)
     behind = Upstream(upstream, silence=upstream_timeout)
-    site = _site(key, shelved, None)  # before hashing: a wrong passphrase shows at once
+    published = _keys(key)  # before hashing: a wrong passphrase shows at once
+    site = make_site(published, shelved, None)
     weights_at: int | None = None
     if model is not None:
         status, weights_at = _verify(
@@ -143,11 +145,11 @@ def command(
         )
         if weights_at is None:
             return status
-        site = _site(key, shelved, weights_at)
+        site = make_site(published, shelved, weights_at)
 
     def reload() -> Site | None:
         try:
-            fresh = _site(key, shelved, weights_at, ask=False)
+            fresh = make_site(_keys(key, ask=False), shelved, weights_at)
         except R1ProvError as error:
             complain(f"the keys stay as they are: {error.message}", error.hint)
             return None
@@ -197,16 +199,14 @@ def _address(listen: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _site(
-    paths: list[Path], manifest: ShelvedManifest, weights_at: int | None, *, ask: bool = True
-) -> Site:
-    """Read the key files, and put together what the proxy signs with and serves."""
+def _keys(paths: list[Path], *, ask: bool = True) -> list[PublishedKey]:
+    """Read the key files; a passphrase is asked for only at the start."""
     import os
 
     from r1prov.cli.key import PASSPHRASE, unlocking_passphrase
     from r1prov.errors import UsageError
     from r1prov.limits import MAX_KEY_FILE_BYTES
-    from r1prov.responses.proxy_site import make_site, published_key
+    from r1prov.responses.proxy_site import published_key
     from r1prov.trust.directories import read_file
     from r1prov.trust.keys import is_encrypted
 
@@ -219,7 +219,7 @@ def _site(
                 raise UsageError(f"{path} is encrypted, and {PASSPHRASE} is not set")
             passphrase = unlocking_passphrase()
         published.append(published_key(pem, passphrase, subject=str(path)))
-    return make_site(published, manifest, weights_at)
+    return published
 
 
 def _verify(

@@ -1,7 +1,7 @@
 """The signing proxy: an ASGI application that forwards to a server and signs what it answers.
 
 An answer is signed in its header once it is whole; an event stream passes as it comes, with signed
-statements between its events. docs/signed-responses.md says what the signatures say.
+statements between its events. docs/signing-proxy.md says what the signatures say.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from r1prov.errors import ResponseError, StatementError
-from r1prov.limits import MAX_PROXY_HELD_BYTES, MAX_PROXY_REQUEST_BYTES
+from r1prov.limits import (
+    MAX_PROXY_HELD_BYTES,
+    MAX_PROXY_REQUEST_BYTES,
+    MAX_PROXY_REQUESTS_BYTES,
+)
 from r1prov.responses.content_digest import body_digests, parse_content_digest
 from r1prov.responses.proxy_head import Admitted, RawHeaders, Refused, admit, value_of
 from r1prov.responses.proxy_passage import Passage, now, pass_stream, send_plain
@@ -58,12 +62,14 @@ class ProxySettings:
         client_seconds: How long a client may take to send more of its request, or to take more of
             an answer.
         max_request_bytes: Longest content of a request.
+        max_requests_bytes: The same of all requests under way together.
         max_held_bytes: Longest answer that is held back until it is whole.
     """
 
     checkpoint_seconds: float = 2.0
     client_seconds: float = 60.0
     max_request_bytes: int = MAX_PROXY_REQUEST_BYTES
+    max_requests_bytes: int = MAX_PROXY_REQUESTS_BYTES
     max_held_bytes: int = MAX_PROXY_HELD_BYTES
 
 
@@ -93,6 +99,7 @@ class SigningProxy:
         self._say = say
         self._passing: set[Passage] = set()
         self._stopping = False
+        self._request_bytes = 0
         # Tells a request that comes back to where it was.
         self._via = f"1.1 r1prov-{secrets.token_hex(8)}"
 
@@ -160,35 +167,29 @@ class SigningProxy:
     # ---- what is passed on ----------------------------------------------------------------------
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        pieces: list[int] = []  # sizes of what arrived of the content
         try:
             request = admit(scope)
             if any(self._via in value for name, value in request.headers if name == "via"):
                 raise Refused(508, "loop", "the upstream leads back to this proxy")  # noqa: TRY301
-            body = await self._body(scope, receive)
+            body = await self._body(scope, receive, pieces)
+            if body is not None:
+                await self._guarded(scope, request, body, receive, send)
         except Refused as refused:
             # Nothing is signed: what was asked is not wholly known.
             self._note(refused)
-            await send_plain(
-                send,
-                refused.status,
-                "application/json",
-                error_content(refused.code, refused.message),
-                ((b"connection", b"close"),),
-            )
-            return
-        if body is None:
-            return
-        await self._guarded(scope, request, body, receive, send)
+            content = error_content(refused.code, refused.message)
+            closing = ((b"connection", b"close"),)
+            await send_plain(send, refused.status, "application/json", content, closing)
+        finally:
+            self._request_bytes -= sum(pieces)
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+    async def _body(self, scope: Scope, receive: Receive, sizes: list[int]) -> bytes | None:
         """The request's content; None if the client went away."""
-        too_large = Refused(
-            413,
-            "request_too_large",
-            f"the request has more than {self._settings.max_request_bytes:,} bytes",
-        )
+        most = self._settings.max_request_bytes
+        too_large = Refused(413, "request_too_large", f"the request has more than {most:,} bytes")
         length = value_of(scope["headers"], b"content-length")
-        if length is not None and int(length) > self._settings.max_request_bytes:
+        if length is not None and int(length) > most:
             raise too_large
         pieces: list[bytes] = []
         size = 0
@@ -201,9 +202,13 @@ class SigningProxy:
             if message["type"] == "http.disconnect":
                 return None
             pieces.append(message.get("body", b""))
-            size += len(pieces[-1])
-            if size > self._settings.max_request_bytes:
+            sizes.append(len(pieces[-1]))
+            self._request_bytes += sizes[-1]
+            size += sizes[-1]
+            if size > most:
                 raise too_large
+            if self._request_bytes > self._settings.max_requests_bytes:
+                raise Refused(503, "busy", "too many requests are under way")
             if not message.get("more_body", False):
                 return b"".join(pieces)
 
