@@ -338,15 +338,8 @@ def test_a_service_of_receipts_that_does_not_answer_has_not_said_that_it_signs_n
     server, policy
 ):
     enforcement = Enforcement(replace(policy, schemes=(NEAR,)), receipt_seconds=0)
-    inner = transport_httpx2.VerifyingTransport(enforcement)
-    inner._fetch = lambda step: None  # as of a connection that times out
-    with (
-        openai.OpenAI(
-            base_url=server.base_url, api_key=KEY, http_client=httpx2.Client(transport=inner)
-        ) as client,
-        pytest.raises(ResponseNotVerified) as caught,
-    ):
-        client.chat.completions.create(model="r1+near", messages=MESSAGES)
+    with pytest.raises(ResponseNotVerified) as caught:
+        ask(server, enforcement, "r1+near+hangup")
     assert caught.value.report.state is State.RECEIPT_UNAVAILABLE
 
 
@@ -422,8 +415,6 @@ def test_memory_stays_flat_however_long_a_stream_is(tmp_path):
     """32 MB pass through a transport that keeps 64 kB."""
     from http.server import BaseHTTPRequestHandler, HTTPServer
 
-    from r1prov.responses.record import Recording
-
     size, piece = 32 * 1024 * 1024, b": comment\n\n" * 6000
 
     class Handler(BaseHTTPRequestHandler):
@@ -441,8 +432,7 @@ def test_memory_stays_flat_however_long_a_stream_is(tmp_path):
     with HTTPServer(("127.0.0.1", 0), Handler) as one:
         thread = threading.Thread(target=one.handle_request)
         thread.start()
-        transport = transport_httpx2.RecordingTransport(log)
-        transport._observer = Recording(log, keep=64 * 1024)
+        transport = transport_httpx2.RecordingTransport(log, keep=64 * 1024)
         tracemalloc.start()
         url = f"http://127.0.0.1:{one.server_address[1]}/"
         with (

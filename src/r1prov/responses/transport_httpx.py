@@ -17,6 +17,7 @@ try:
 except ImportError:
     raise UsageError("this transport needs httpx", hint="pip install 'r1prov[responses]'") from None
 
+from r1prov.limits import MAX_EXCHANGE_BODY_BYTES
 from r1prov.responses.enforce import Enforcement
 from r1prov.responses.record import Recording
 from r1prov.responses.transport import (
@@ -43,14 +44,21 @@ class RecordingTransport(SyncTransport, httpx.BaseTransport):
 
     Args:
         log: Where to.
+        keep: Bytes of each body that are kept at most; of a longer one only digests are.
         inner: What sends; an `httpx.HTTPTransport` by default.
     """
 
     http: ClassVar[Any] = httpx
     live_stream: ClassVar[Any] = _LiveStream
 
-    def __init__(self, log: ExchangeLog, *, inner: httpx.BaseTransport | None = None) -> None:
-        super().__init__(Recording(log), inner or httpx.HTTPTransport())
+    def __init__(
+        self,
+        log: ExchangeLog,
+        *,
+        keep: int = MAX_EXCHANGE_BODY_BYTES,
+        inner: httpx.BaseTransport | None = None,
+    ) -> None:
+        super().__init__(Recording(log, keep=keep), inner or httpx.HTTPTransport())
 
 
 class AsyncRecordingTransport(AsyncTransport, httpx.AsyncBaseTransport):
@@ -59,8 +67,14 @@ class AsyncRecordingTransport(AsyncTransport, httpx.AsyncBaseTransport):
     http: ClassVar[Any] = httpx
     live_stream: ClassVar[Any] = _AsyncLiveStream
 
-    def __init__(self, log: ExchangeLog, *, inner: httpx.AsyncBaseTransport | None = None) -> None:
-        super().__init__(Recording(log), inner or httpx.AsyncHTTPTransport())
+    def __init__(
+        self,
+        log: ExchangeLog,
+        *,
+        keep: int = MAX_EXCHANGE_BODY_BYTES,
+        inner: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        super().__init__(Recording(log, keep=keep), inner or httpx.AsyncHTTPTransport())
 
 
 class VerifyingTransport(SyncTransport, httpx.BaseTransport):

@@ -19,6 +19,7 @@ except ImportError:
         "this transport needs httpx2", hint="pip install 'r1prov[responses]'"
     ) from None
 
+from r1prov.limits import MAX_EXCHANGE_BODY_BYTES
 from r1prov.responses.enforce import Enforcement
 from r1prov.responses.record import Recording
 from r1prov.responses.transport import (
@@ -45,14 +46,21 @@ class RecordingTransport(SyncTransport, httpx2.BaseTransport):
 
     Args:
         log: Where to.
+        keep: Bytes of each body that are kept at most; of a longer one only digests are.
         inner: What sends; an `httpx2.HTTPTransport` by default.
     """
 
     http: ClassVar[Any] = httpx2
     live_stream: ClassVar[Any] = _LiveStream
 
-    def __init__(self, log: ExchangeLog, *, inner: httpx2.BaseTransport | None = None) -> None:
-        super().__init__(Recording(log), inner or httpx2.HTTPTransport())
+    def __init__(
+        self,
+        log: ExchangeLog,
+        *,
+        keep: int = MAX_EXCHANGE_BODY_BYTES,
+        inner: httpx2.BaseTransport | None = None,
+    ) -> None:
+        super().__init__(Recording(log, keep=keep), inner or httpx2.HTTPTransport())
 
 
 class AsyncRecordingTransport(AsyncTransport, httpx2.AsyncBaseTransport):
@@ -61,8 +69,14 @@ class AsyncRecordingTransport(AsyncTransport, httpx2.AsyncBaseTransport):
     http: ClassVar[Any] = httpx2
     live_stream: ClassVar[Any] = _AsyncLiveStream
 
-    def __init__(self, log: ExchangeLog, *, inner: httpx2.AsyncBaseTransport | None = None) -> None:
-        super().__init__(Recording(log), inner or httpx2.AsyncHTTPTransport())
+    def __init__(
+        self,
+        log: ExchangeLog,
+        *,
+        keep: int = MAX_EXCHANGE_BODY_BYTES,
+        inner: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        super().__init__(Recording(log, keep=keep), inner or httpx2.AsyncHTTPTransport())
 
 
 class VerifyingTransport(SyncTransport, httpx2.BaseTransport):

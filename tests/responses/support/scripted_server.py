@@ -123,6 +123,9 @@ class Handler(BaseHTTPRequestHandler):
         self.scripted.requests.append(("GET", self.path, lowered(self.headers.items()), b""))
         answers = self.scripted.receipts.get(self.path.partition("?")[0], [(404, b"{}")])
         status, body = answers.pop(0) if len(answers) > 1 else answers[0]
+        if not status:
+            self.close_connection = True
+            return
         self.whole(status, [("Content-Type", "application/json")], body)
 
     def do_POST(self) -> None:
@@ -226,6 +229,9 @@ class Handler(BaseHTTPRequestHandler):
             named = [("X-Receipt-Id", f"r-{number}"), ("X-ACI-Version", "aci/1")]
         late = [(404, b"{}"), (503, b"")] if "late" in faults else []
         if "missing" in faults:
+            return named
+        if "hangup" in faults:
+            scripted.receipts[path] = [(0, b"")]
             return named
         scripted.receipts[path] = [*late, (200, b"<html>" if "garbage" in faults else raw)]
         return named
