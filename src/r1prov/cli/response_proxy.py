@@ -99,6 +99,15 @@ def command(
     keys: Keys = None,
     policy: PolicyPath = None,
     jobs: Jobs = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record",
+            envvar="R1PROV_LOG",
+            metavar="LOG",
+            help="Append every exchange to this log, without secrets.",
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> int:
     """Forward to a server and sign every answer, bound to a manifest.
@@ -126,6 +135,7 @@ def command(
         raise UsageError(
             "the proxy needs packages that are not installed", hint="install r1prov[proxy]"
         )
+    from r1prov.responses.log import ExchangeLog
     from r1prov.responses.proxy import ProxySettings, SigningProxy
     from r1prov.responses.proxy_server import make_server, serve
     from r1prov.responses.proxy_site import make_site
@@ -184,6 +194,7 @@ def command(
             grace=grace,
             reload=reload,
             started=started,
+            log=None if record is None else ExchangeLog(record),
         )
     )
     return 0

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from r1prov.errors import UsageError
 from r1prov.limits import MAX_PROXY_HEAD_BYTES
+from r1prov.responses.record_asgi import RecordedApplication
 
 if TYPE_CHECKING:
     import socket
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
+    from r1prov.responses.log import ExchangeLog
     from r1prov.responses.proxy import SigningProxy
 
 # A head arrives in one piece from any honest client.
@@ -159,6 +161,7 @@ def make_server(
     grace: int = 30,
     reload: Callable[[], object | None] = lambda: None,
     started: Callable[[list[socket.socket]], None] = lambda _: None,
+    log: ExchangeLog | None = None,
 ) -> ProxyServer:
     """A server that is yet to run.
 
@@ -171,15 +174,16 @@ def make_server(
         grace: Seconds that answers under way get to end.
         reload: See `ProxyServer`.
         started: See `ProxyServer`.
+        log: Where every exchange is kept; nowhere if absent.
 
     Raises:
         UsageError: The certificate cannot be used.
     """
-    log = logging.getLogger("uvicorn.error")
-    log.addFilter(_Quiet())
-    log.setLevel(logging.WARNING)
+    messages = logging.getLogger("uvicorn.error")
+    messages.addFilter(_Quiet())
+    messages.setLevel(logging.WARNING)
     config = Config(
-        proxy,
+        proxy if log is None else RecordedApplication(proxy, log),
         host=host,
         port=port,
         http=Protocol,

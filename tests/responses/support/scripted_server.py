@@ -114,6 +114,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     wbufsize = 0
+    disable_nagle_algorithm = True
     scripted: Scripted
 
     def log_message(self, *args: object) -> None:
