@@ -13,7 +13,11 @@ ROOT = Path(__file__).parent.parent
 IMPORT_ALL = """
 import importlib, pkgutil, r1prov
 from r1prov.errors import UsageError
-extras = {"r1prov.responses.proxy_server", "r1prov.responses.transport_httpx"}
+extras = {
+    "r1prov.responses.proxy_server",
+    "r1prov.responses.proxy_upstream",
+    "r1prov.responses.transport_httpx",
+}
 names = [m.name for m in pkgutil.walk_packages(r1prov.__path__, "r1prov.")]
 for name in names:
     if name != "r1prov.__main__":
