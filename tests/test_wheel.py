@@ -9,12 +9,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+# What only an extra can load: `proxy` and `responses`.
 IMPORT_ALL = """
 import importlib, pkgutil, r1prov
+from r1prov.errors import UsageError
+extras = {
+    "r1prov.responses.proxy_server",
+    "r1prov.responses.proxy_upstream",
+    "r1prov.responses.transport_httpx",
+}
 names = [m.name for m in pkgutil.walk_packages(r1prov.__path__, "r1prov.")]
 for name in names:
     if name != "r1prov.__main__":
-        importlib.import_module(name)
+        try:
+            importlib.import_module(name)
+        except (ImportError, UsageError):
+            if name not in extras:
+                raise
 print(len(names))
 """
 
@@ -45,6 +56,12 @@ def test_every_module_imports(installed, tmp_path):
     done = run(installed / "python", "-c", IMPORT_ALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 40
+
+
+def test_a_transport_whose_client_is_missing_names_the_extra(installed, tmp_path):
+    code = "import sys; sys.modules['httpx'] = None; import r1prov.responses.transport_httpx"
+    done = run(installed / "python", "-c", code, cwd=tmp_path)
+    assert "UsageError: this transport needs httpx" in done.stderr
 
 
 def test_manifests_and_keys_travel_in_the_wheel(installed, tmp_path):

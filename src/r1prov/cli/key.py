@@ -15,7 +15,7 @@ from r1prov.trust.purpose import Purpose
 app = typer.Typer(
     help="Make, show, trust and revoke signing keys.", no_args_is_help=True, rich_markup_mode=None
 )
-_PASSPHRASE = "R1PROV_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
+PASSPHRASE = "R1PROV_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
 _NO_PASSPHRASE = "--no-passphrase"  # noqa: S105 - the name of an option
 
 
@@ -259,7 +259,7 @@ def revoke(
 
 def new_passphrase() -> bytes:
     """A passphrase for a new key: from the environment, else asked for twice."""
-    given = os.environ.get(_PASSPHRASE)
+    given = os.environ.get(PASSPHRASE)
     if given is None:
         given = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
     if not given:
@@ -271,7 +271,7 @@ def new_passphrase() -> bytes:
 
 def unlocking_passphrase() -> bytes:
     """The passphrase of an existing key: from the environment, else asked for once."""
-    given = os.environ.get(_PASSPHRASE)
+    given = os.environ.get(PASSPHRASE)
     if given is None:
         given = typer.prompt("Passphrase of the key", hide_input=True, err=True)
     return str(given).encode()

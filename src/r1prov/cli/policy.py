@@ -90,6 +90,7 @@ def check(
     from r1prov.cli.output import emit
     from r1prov.errors import NotFound
     from r1prov.render.policy import render_check
+    from r1prov.responses.policy import TOOL_TABLE, read_response_policy
     from r1prov.verify.local import load_authorities
     from r1prov.verify.policy_check import check_policy
     from r1prov.verify.policy_file import find_policy
@@ -100,6 +101,8 @@ def check(
             "no policy: neither ./r1prov.toml nor [tool.r1prov] in ./pyproject.toml",
             hint="name one, or write one: r1prov policy init MODEL",
         )
+    # What is malformed in [responses] ends here, too.
+    read_response_policy(Path(policy.location.removesuffix(f" [{TOOL_TABLE}]")))
     result = check_policy(
         policy, load_authorities(keys, policy), now=datetime.now(UTC), model=model
     )

@@ -204,7 +204,9 @@ def _policy(top: Table, raw: bytes, subject: str, folder: Path) -> PolicyFile:
     if len(tables) > MAX_POLICY_MODELS:
         raise top.error(f"has {len(tables):,} models; the cap is {MAX_POLICY_MODELS:,}")
     models = tuple(_model(one, f"models[{i}]", folder) for i, one in enumerate(tables))
-    if not models:
+    # What API responses need is for `r1prov response`, which reads it as strictly.
+    responses = top.optional_table("responses")
+    if not models and responses is None:
         raise top.error(
             "allows no model", hint='add a [[models]] table; `name = "*"` allows every model'
         )

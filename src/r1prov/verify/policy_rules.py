@@ -45,6 +45,7 @@ _NEVER_BEGINNING = {
     "R1P31": "then nothing that a trusted key signed says what the file must be",
     "R1P41": "the manifest is there for the weights",
     "R1P7": "a policy does not weaken itself",
+    "R1P8": "the table [responses] says what an answer needs",
 }
 _BUT = frozenset({"header-padding", "tensor-name-twins"})
 # These count for weights and code whatever a policy says; for other files they may be turned down.
