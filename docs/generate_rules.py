@@ -15,6 +15,7 @@ _GROUPS = {
     "5": "Hygiene",
     "6": "Provenance",
     "7": "Policy",
+    "9": "Answers of an endpoint",
 }
 _INTRODUCTION = """# Rules
 

@@ -150,3 +150,12 @@ OBJECT_PREFETCH_BYTES: Final = 256 * 1024
 # One request, and how often it is sent again; ten times as long for a listing of many pages.
 OBJECT_TIMEOUT_SECONDS: Final = 60.0
 OBJECT_RETRIES: Final = 3
+
+# Answers of an endpoint. R1 writes 64K tokens at most, each a chunk of some 300 bytes: 20 MB.
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+# One event of a stream, or one answer that is not streamed: 64K tokens of text are 400 kB.
+MAX_ANSWER_EVENT_BYTES: Final = 16 * 1024 * 1024
+# Text of one part that is tokenized again: as above, tenfold.
+MAX_RECOUNT_BYTES: Final = 4 * 1024 * 1024
+# R1's tokenizer.json has 7.8 MB, the largest known 35 MB.
+MAX_TOKENIZER_BYTES: Final = 64 * 1024 * 1024
