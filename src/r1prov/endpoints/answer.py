@@ -121,6 +121,15 @@ class Answer:
         return tuple(one.text for one in self.deltas if one.part is part)
 
 
+def spent_on(answers: Sequence[Answer]) -> int:
+    """Prompt and completion tokens of some answers, as the endpoint counted them."""
+    return sum(
+        (one.usage.prompt_tokens or 0) + (one.usage.completion_tokens or 0)
+        for one in answers
+        if one.usage is not None
+    )
+
+
 _START, _END = "<think>", "</think>"
 
 

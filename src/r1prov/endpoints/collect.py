@@ -126,7 +126,9 @@ class Collector:
             return
         completion = value.get("completion_tokens_details")
         prompt = value.get("prompt_tokens_details")
-        reasoning = self._count(completion if isinstance(completion, dict) else {}, "reasoning_tokens")
+        reasoning = self._count(
+            completion if isinstance(completion, dict) else {}, "reasoning_tokens"
+        )
         # The last one counts: servers that report usage with every chunk count up.
         self.usage = Usage(
             prompt_tokens=self._count(value, "prompt_tokens"),

@@ -6,7 +6,6 @@ import re
 import zlib
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from r1prov.endpoints.answer import Answer, Delta, Part, ReasoningShape, split_think_tags
 from r1prov.endpoints.collect import Collector
@@ -53,17 +52,13 @@ def read_answer(exchange: Exchange, *, arrivals: Arrivals = (), name: str = "ans
     collector = Collector(fault)
     streamed = complete = False
     try:
-        if body is None:
-            raise _Unreadable("no body was captured")
         raw, coded = _decoded(body, field_values(exchange.response.headers, "content-encoding"))
         streamed, complete = _read(raw, _media_type(exchange), collector, () if coded else arrivals)
     except _Unreadable as error:
         fault(error.message, error.hint)
     complete = complete and exchange.response.complete
     if streamed and not complete and collector.error is None:
-        faults.append(
-            finding("answer-incomplete", name, "the stream ended before the answer did")
-        )
+        faults.append(finding("answer-incomplete", name, "the stream ended before the answer did"))
     deltas, shape = split_think_tags(collector.deltas, spoken=collector.spoken)
     return Answer(
         status=exchange.response.status,
@@ -89,18 +84,6 @@ def read_answer(exchange: Exchange, *, arrivals: Arrivals = (), name: str = "ans
     )
 
 
-def arrival_gaps(deltas: Sequence[Delta]) -> tuple[float, ...]:
-    """Seconds between deltas that came one after the other, where both times are known."""
-    times = [one.arrived for one in deltas]
-    pairs = zip(times, times[1:], strict=False)
-    return tuple(b - a for a, b in pairs if a is not None and b is not None)
-
-
-def elapsed(start: datetime | None, end: datetime | None) -> float | None:
-    """Seconds between two times of an exchange, if both were captured."""
-    return None if start is None or end is None else (end - start).total_seconds()
-
-
 def _request(body: bytes | None) -> tuple[str | None, frozenset[str]]:
     # What we asked is our own; a request that others captured may be anything.
     if body is None:
@@ -120,8 +103,10 @@ def _media_type(exchange: Exchange) -> str:
     return values[0].partition(";")[0].strip().lower() if values else ""
 
 
-def _decoded(body: bytes, codings: tuple[str, ...]) -> tuple[bytes, bool]:
+def _decoded(body: bytes | None, codings: tuple[str, ...]) -> tuple[bytes, bool]:
     """The content without its coding (RFC 9110 section 8.4), and whether it had one."""
+    if body is None:
+        raise _Unreadable("no body was captured")
     names = [one.strip().lower() for value in codings for one in value.split(",") if one.strip()]
     names = [one for one in names if one != "identity"]
     for name in reversed(names):
@@ -144,7 +129,9 @@ def _read(
     raw: bytes, media_type: str, collector: Collector, arrivals: Arrivals
 ) -> tuple[bool, bool]:
     """Feed every message to the collector; whether it was a stream, and whether it ended."""
-    if media_type == "text/event-stream" or (media_type != "application/json" and looks_like_sse(raw)):
+    if media_type == "text/event-stream" or (
+        media_type != "application/json" and looks_like_sse(raw)
+    ):
         return True, _read_events(raw, collector, arrivals)
     if not raw.strip():
         raise _Unreadable("the body is empty")
