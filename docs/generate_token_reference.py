@@ -4,8 +4,8 @@
     python docs/generate_token_reference.py DIR \
         > src/r1prov/endpoints/tokens/reference_counts.json
 
-The first package holds `tokenizer.json` of 44 models (the table has the SHA-256 of each), the
-second the ranks of OpenAI's `cl100k_base` and `o200k_base`, with which gateways estimate `usage`.
+The first package holds `tokenizer.json` of many models (the table has the SHA-256 of each that is
+counted with), the second the ranks of OpenAI's `cl100k_base` and `o200k_base`, with which gateways estimate `usage`.
 Needs `tokenizers` and `jinja2`.
 """
 
@@ -70,6 +70,31 @@ FAMILIES = {
     "minimax": ("minimax", "MiniMax"),
     "jiutian-139moe-chat": ("jiutian", "Jiutian"),
 }
+# Chat models that an endpoint may serve; the package has vision and base models beside them.
+MODELS = (
+    "deepseek-coder-33b-base",
+    "deepseek-llm-7b-base",
+    "deepseek-r1",
+    "deepseek-r1-0528-qwen3-8b",
+    "deepseek-r1-distill-llama-8b",
+    "deepseek-r1-distill-qwen-7b",
+    "deepseek-v2.5",
+    "deepseek-v3",
+    "deepseek-v3.1",
+    "deepseek-v3.2",
+    "deepseek-v4",
+    "glm-4",
+    "glm-4.5v",
+    "glm-4.7-flash",
+    "jiutian-139moe-chat",
+    "minimax",
+    "minimax-m1-40k",
+    "minimax-m3",
+    "qwen-2.5",
+    "qwen-3",
+    "qwen-3.5",
+    "qwq-32b",
+)
 # Models whose chat template is counted too: R1, and what is served behind its name.
 TEMPLATES = (
     "deepseek-r1",
@@ -128,8 +153,8 @@ def render(directory: Path) -> str:
     """The whole table as JSON."""
     tokenizers: dict[str, Any] = {}
     groups: dict[tuple[int, ...], list[str]] = {}
-    for path in sorted((directory / DATA).glob("*/tokenizer.json.zip")):
-        name = path.parent.name
+    for name in MODELS:
+        path = directory / DATA / name / "tokenizer.json.zip"
         tokenizer, sha256 = read_tokenizer(path)
 
         def count(probe: dict[str, Any], by: Tokenizer = tokenizer) -> int:

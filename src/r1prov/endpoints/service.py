@@ -17,6 +17,8 @@ from r1prov.verify.findings import Finding, finding
 # `max_position_embeddings` of R1 is 163,840; DeepSeek's API gave 64K of it, so that is what a
 # claim of R1 promises at least.
 CONTEXT_TOKENS = 64_000
+# Statuses that say no to the request itself, not to the key, the rate or the moment.
+_REFUSALS = (400, 413, 422)
 _ENGLISH = "The quick brown fox jumps over the lazy dog. "
 _ENGLISH_TOKENS = 10  # of any tokenizer of the table but two
 
@@ -67,8 +69,9 @@ def parameter_test(
     """
     findings: list[Finding] = []
     statistics: dict[str, float] = {}
-    for probe, answer in answers:
-        refused = 400 <= answer.status < 500 or answer.error is not None
+    told = [(probe, answer) for probe, answer in answers if _told(answer)]
+    for probe, answer in told:
+        refused = _refused(answer)
         statistics[f"refused_{probe.name.replace(' ', '_')}"] = float(refused)
         if refused is probe.refused:
             continue
@@ -83,12 +86,12 @@ def parameter_test(
                 found=f"status {answer.status}",
             )
         )
-    same = len(answers) - len(findings)
+    same = len(told) - len(findings)
     return TestResult(
         name="parameters",
-        outcome=Outcome.DESCRIPTION if answers else Outcome.NOT_TESTABLE,
-        summary=f"{same} of {len(answers)} parameters are treated as by DeepSeek's own API for R1",
-        samples=len(answers),
+        outcome=Outcome.DESCRIPTION if told else Outcome.NOT_TESTABLE,
+        summary=f"{same} of {len(told)} parameters are treated as by DeepSeek's own API for R1",
+        samples=len(told),
         requests=len(answers),
         tokens=spent_on([answer for _, answer in answers]),
         statistics=statistics,
@@ -120,22 +123,22 @@ def context_test(
     """
     counted = answer.usage.prompt_tokens if answer.usage is not None else None
     findings: tuple[Finding, ...] = ()
-    if 200 <= answer.status < 300 and answer.error is None:
+    if not _told(answer):
+        outcome = Outcome.NOT_TESTABLE
+        summary = f"the request failed with status {answer.status}"
+    elif not _refused(answer):
         if counted is not None and counted < tokens // 2:
             outcome = Outcome.INCONSISTENT
             summary = f"of a prompt of {tokens:,} tokens {counted:,} were counted"
             findings = (finding("context-smaller", subject, summary),)
         else:
             outcome, summary = Outcome.CONSISTENT, f"a prompt of {tokens:,} tokens is taken"
-    elif answer.status in (400, 413, 422) or (answer.error is not None and answer.status < 500):
+    else:
         outcome = Outcome.INCONSISTENT
         summary = f"a prompt of {tokens:,} tokens is refused"
         findings = (
             finding("context-smaller", subject, summary, found=quoted(answer.error or "no reason")),
         )
-    else:
-        outcome = Outcome.NOT_TESTABLE
-        summary = f"the request failed with status {answer.status}"
     return TestResult(
         name="context",
         outcome=outcome,
@@ -148,3 +151,12 @@ def context_test(
         benign=("hosts limit the context to save memory, or the key's plan does",),
         cannot_tell=("which model answers: most models of today take as much",),
     )
+
+
+def _refused(answer: Answer) -> bool:
+    return answer.status in _REFUSALS or answer.error is not None
+
+
+def _told(answer: Answer) -> bool:
+    """Whether the answer is about the request: taken, or refused for what is in it."""
+    return 200 <= answer.status < 300 or answer.status in _REFUSALS

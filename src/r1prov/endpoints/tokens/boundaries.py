@@ -21,9 +21,10 @@ NAME = "delta-boundaries"
 # Boundaries off for the claimed tokenizer. Streams of five honest hosts had 1 of 2,110: models
 # now and then write a word in other tokens than their tokenizer would.
 HONEST = 0.003
-# The least that another family was measured to have (English prose without numbers); with numbers
-# or Chinese it is 0.04 to 0.25. `benchmarks/token_boundaries.py` has the table.
-OTHER = 0.0125
+# Less than the tokenizers of Qwen and Llama were measured to have in the text that hides them best
+# (1.25 %, English prose without numbers); with numbers or Chinese they have 1.4 to 25 %.
+# `benchmarks/token_boundaries.py` has the table.
+OTHER = 0.01
 ALPHA = BETA = 1e-4
 # Without so many boundaries inside words or numbers, a text that was cut between words by a relay
 # would pass as tokens.
@@ -120,7 +121,7 @@ def boundary_test(
             alpha=min(1.0, alpha * max(1, decided)),
             beta=beta,
             basis=(
-                f"sequential test of independent boundaries, {HONEST:.1%} off against {OTHER:.2%};"
+                f"sequential test of independent boundaries, {HONEST:.1%} off against {OTHER:.1%};"
                 " the first rate rests on five honest hosts, the second on measured tokenizers"
             ),
         ),
@@ -161,7 +162,8 @@ def _judge(
     total, off = sum(one.boundaries for one in sound), sum(one.off for one in sound)
     notes: tuple[Finding, ...] = ()
     if whys:
-        notes = (finding("stream-rechunked", subject, f"deltas are no tokens: {whys[0]}"),)
+        why = "; ".join(dict.fromkeys(whys))
+        notes = (finding("stream-rechunked", subject, f"deltas are no tokens: {why}"),)
     if not sound:
         why = notes[0].message if notes else "no whole streamed answer"
         return Outcome.NOT_TESTABLE, why, notes

@@ -15,6 +15,8 @@ _MIN_BOUNDARIES = 20
 # Deltas of one length: characters per chunk, as relays cut. Tokens of one character each are not
 # the whole text in any language, so one in thirty may differ.
 _SAME_LENGTH = 0.9
+# What a server puts for a token that ends within a character: no boundary of the text that it made.
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
 # Off-token boundaries outside of numbers. The most that another tokenizer of the table has is 0.29
 # (Llama 3 in Chinese); a cut anywhere in English text is off in three cases of four.
 _ANYWHERE = 0.45
@@ -61,6 +63,9 @@ def cuts_of(answer: Answer, tokenizer: TextTokenizer) -> Cuts | None:
         was_off = False
         for before, after, place in zip(deltas, deltas[1:], places, strict=False):
             left, right = before[-1], after[0]
+            if _REPLACED in (left, right):
+                was_off = False
+                continue
             is_off = place not in valid
             number = left.isdigit() and right.isdigit()
             boundaries += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from r1prov.errors import UsageError
@@ -41,23 +41,29 @@ class Sprt:
     trials: int = 0
     hits: int = 0
     ratio: float = 0.0
+    _hit: float = field(init=False, repr=False)
+    _miss: float = field(init=False, repr=False)
+    _upper: float = field(init=False, repr=False)
+    _lower: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.low < self.high < 1:
             raise UsageError(f"no two proportions: {self.low} and {self.high}")
         if not (0 < self.alpha < 0.5 and 0 < self.beta < 0.5):
             raise UsageError(f"no error rates below one half: {self.alpha} and {self.beta}")
+        self._hit = math.log(self.high / self.low)
+        self._miss = math.log((1 - self.high) / (1 - self.low))
+        self._upper = math.log((1 - self.beta) / self.alpha)
+        self._lower = math.log(self.beta / (1 - self.alpha))
 
     def add(self, *, hit: bool) -> Decision:
         """Count one trial and say where the test stands."""
         self.trials += 1
         self.hits += hit
-        self.ratio += (
-            math.log(self.high / self.low) if hit else math.log((1 - self.high) / (1 - self.low))
-        )
-        if self.ratio >= math.log((1 - self.beta) / self.alpha):
+        self.ratio += self._hit if hit else self._miss
+        if self.ratio >= self._upper:
             return Decision.HIGH
-        if self.ratio <= math.log(self.beta / (1 - self.alpha)):
+        if self.ratio <= self._lower:
             return Decision.LOW
         return Decision.CONTINUE
 
@@ -68,10 +74,6 @@ class Sprt:
 
     def expected_trials(self, proportion: float) -> float:
         """Trials until a decision, on the average, where the proportion is `low` or `high`."""
-        up = math.log((1 - self.beta) / self.alpha)
-        down = math.log(self.beta / (1 - self.alpha))
         chance_up = self.alpha if proportion <= self.low else 1 - self.beta
-        drift = proportion * math.log(self.high / self.low) + (1 - proportion) * math.log(
-            (1 - self.high) / (1 - self.low)
-        )
-        return (chance_up * up + (1 - chance_up) * down) / drift
+        drift = proportion * self._hit + (1 - proportion) * self._miss
+        return (chance_up * self._upper + (1 - chance_up) * self._lower) / drift
