@@ -28,7 +28,7 @@ from r1prov.endpoints.tokens.tokenizer import (
     load_tokenizer,
 )
 from r1prov.errors import InputError, LimitExceeded, NotFound, R1ProvError, Unreadable, UsageError
-from r1prov.limits import MAX_RECOUNT_BYTES, MAX_TOKENIZER_BYTES
+from r1prov.limits import MAX_RECOUNT_BYTES, MAX_RECOUNT_CHARACTERS, MAX_TOKENIZER_BYTES
 from r1prov.manifest.shelf import load_shelf
 
 QWEN, LLAMA = "deepseek-r1-distill-qwen-7b", "deepseek-r1-distill-llama-8b"
@@ -58,7 +58,7 @@ def answers(tokenizers):
                     usage=used,
                     reasoning=reasoning,
                     content=content,
-                )  # fmt: skip
+                )
             )
         return found
 
@@ -75,7 +75,8 @@ def test_deltas_of_the_claimed_tokenizer(answers, r1):
     assert result.samples == result.statistics["boundaries"] > 5000
     runs = result.statistics["runs_accepting"]
     assert result.error_rates is not None
-    assert (result.error_rates.alpha, result.error_rates.beta) == (pytest.approx(1e-4 * runs), 1e-4)
+    assert result.error_rates.alpha == pytest.approx(1e-4 * runs)
+    assert result.error_rates.beta == 1e-4
 
 
 @pytest.mark.parametrize("model", [QWEN, LLAMA])
@@ -99,6 +100,13 @@ def test_too_few_boundaries_do_not_decide(answers, r1):
     result = boundary_test(answers(count=1), r1)
     assert (result.outcome, result.findings) == (Outcome.NOT_TESTABLE, ())
     assert result.summary.endswith("deltas do not decide; about 2,698 are needed")
+
+
+def test_a_text_that_is_too_long_is_left_out(answers, r1):
+    (one,) = answers(count=1)
+    large = replace(one, deltas=(*one.deltas, Delta(Part.CONTENT, "a" * MAX_RECOUNT_CHARACTERS)))
+    assert not large.countable
+    assert boundary_test([large], r1).requests == recount_test([large], r1).requests == 0
 
 
 def test_nothing_to_test(answers, r1):
@@ -341,7 +349,7 @@ def test_the_tokenizer_of_a_model_directory(tokenizer_packages, tmp_path):
 def test_another_tokenizer_is_refused(tmp_path):
     shelf = load_shelf()
     with pytest.raises(
-        InputError, match="not that of DeepSeek-V3: SHA-256 ecb6f9fc.*expected 621a"
+        InputError, match=r"not that of DeepSeek-V3: SHA-256 ecb6f9fc.*expected 621a"
     ):
         installed_tokenizer(shelf, claim="DeepSeek-V3")
     with pytest.raises(UsageError, match="no manifest states the SHA-256"):

@@ -25,7 +25,7 @@ ESTIMATES = {one.name: one for one in token_reference().counters if not one.toke
 
 def run(count, **how):
     """Ask as long as the test wants to; `count` makes the tokens of a probe in a round."""
-    seen = []
+    seen: list[Observation] = []
     while asks := needed(seen, **how):
         seen += [Observation(a.probe.id, count(a.probe.id, a.round), a.round) for a in asks]
         assert len(seen) < 30
@@ -176,6 +176,26 @@ def test_another_claim():
     assert result.findings[0].found == "deepseek-v3"
 
 
+@pytest.mark.parametrize("refused", ["base", "digits", "armenian"])
+@pytest.mark.parametrize("name", ["deepseek-v3", "qwen2", "llama-3"])
+def test_a_probe_that_is_refused_every_time(name, refused):
+    counter = counting(FAMILIES[name])
+    _, result = run(lambda probe, number: None if probe == refused else counter(probe, number))
+    if name == "deepseek-v3":
+        assert result.outcome in (Outcome.CONSISTENT, Outcome.NOT_TESTABLE)
+    else:
+        assert result.outcome is not Outcome.CONSISTENT
+
+
+def test_probes_that_tell_nothing_apart_are_not_enough():
+    llama = FAMILIES["llama-3"].counts
+    seen = [Observation(one, llama[one]) for one in ("base", "digits", "english")]
+    result = prompt_token_test(seen)
+    assert result.outcome is Outcome.NOT_TESTABLE
+    assert result.statistics["residual_claimed"] <= 3
+    assert [one.probe.id for one in needed(seen)] == ["armenian"]
+
+
 def test_the_generator_asks_for_the_same():
     counter = FAMILIES["qwen2"]
     plan = prompt_token_requests()
@@ -186,8 +206,9 @@ def test_the_generator_asks_for_the_same():
         try:
             asks = plan.send(found)
         except StopIteration as end:
-            assert end.value == prompt_token_test(seen)
+            result = end.value
             break
+    assert result == prompt_token_test(seen)
     assert [one.round for one in seen] == [0] * 5 + [1] * 5
 
 

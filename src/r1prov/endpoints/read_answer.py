@@ -12,7 +12,7 @@ from r1prov.endpoints.collect import Collector
 from r1prov.endpoints.sse import SseReader, looks_like_sse
 from r1prov.errors import JsonError
 from r1prov.formats.strictjson import parse_json
-from r1prov.limits import MAX_ANSWER_BYTES, MAX_ANSWER_EVENT_BYTES
+from r1prov.limits import MAX_ANSWER_BYTES, MAX_ANSWER_EVENT_BYTES, MAX_RECOUNT_CHARACTERS
 from r1prov.responses.exchange import Exchange, field_values
 from r1prov.text import plural, quoted
 from r1prov.verify.findings import Finding, finding
@@ -41,7 +41,6 @@ def read_answer(exchange: Exchange, *, arrivals: Arrivals = (), name: str = "ans
         arrivals: When its bytes came, ascending; for arrival times of deltas.
         name: What findings call the answer.
     """
-    asked_model, asked = _request(exchange.request.body)
     faults: list[Finding] = []
 
     def fault(message: str, hint: str | None = None) -> None:
@@ -59,13 +58,15 @@ def read_answer(exchange: Exchange, *, arrivals: Arrivals = (), name: str = "ans
     complete = complete and exchange.response.complete
     if streamed and not complete and collector.error is None:
         faults.append(finding("answer-incomplete", name, "the stream ended before the answer did"))
+    if collector.characters > MAX_RECOUNT_CHARACTERS:
+        most = plural(MAX_RECOUNT_CHARACTERS, "character")
+        fault(f"a text of more than {most} is not counted again")
     deltas, shape = split_think_tags(collector.deltas, spoken=collector.spoken)
     return Answer(
         status=exchange.response.status,
         streamed=streamed,
         complete=complete,
-        asked_model=asked_model,
-        asked=asked,
+        asked_model=_asked_model(exchange.request.body),
         id=collector.id,
         model=collector.model,
         fingerprint=collector.fingerprint,
@@ -76,7 +77,6 @@ def read_answer(exchange: Exchange, *, arrivals: Arrivals = (), name: str = "ans
         deltas=deltas,
         usage=collector.usage,
         fields=frozenset(collector.fields),
-        token_ids=tuple(collector.token_ids),
         logprobs=collector.logprobs,
         tools=collector.tools,
         error=collector.error,
@@ -84,18 +84,16 @@ def read_answer(exchange: Exchange, *, arrivals: Arrivals = (), name: str = "ans
     )
 
 
-def _request(body: bytes | None) -> tuple[str | None, frozenset[str]]:
+def _asked_model(body: bytes | None) -> str | None:
     # What we asked is our own; a request that others captured may be anything.
     if body is None:
-        return None, frozenset()
+        return None
     try:
         value = parse_json(body, subject="request", max_bytes=MAX_ANSWER_EVENT_BYTES)
     except JsonError:
-        return None, frozenset()
-    if not isinstance(value, dict):
-        return None, frozenset()
-    model = value.get("model")
-    return model if isinstance(model, str) else None, frozenset(value)
+        return None
+    model = value.get("model") if isinstance(value, dict) else None
+    return model if isinstance(model, str) else None
 
 
 def _media_type(exchange: Exchange) -> str:

@@ -85,7 +85,7 @@ def needed(
         groups: list[tuple[str, ...]] = [_FIRST]
         if found.kind not in _SETTLED:
             groups.append(_SCALE)
-            if found.kind is Kind.UNEXPLAINED and number == 0:
+            if found.kind in (Kind.UNEXPLAINED, Kind.TOO_FEW) and number == 0:
                 groups.append(_MORE)
         known = {one.probe for one in asked}
         for group in groups:
@@ -199,7 +199,11 @@ def _judge(
         notes = (finding("usage-rounded", subject, message),)
     match found.kind:
         case Kind.TOO_FEW:
-            return Outcome.NOT_TESTABLE, "too few probes were counted", ()
+            return (
+                Outcome.NOT_TESTABLE,
+                "the probes that were counted do not tell tokenizers apart",
+                (),
+            )
         case Kind.MISSING:
             message = "answers to probes hold no prompt tokens"
             return Outcome.NOT_TESTABLE, message, (finding("usage-missing", subject, message),)
