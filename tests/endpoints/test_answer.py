@@ -142,15 +142,16 @@ def test_the_request_says_what_was_asked(start):
     assert answer.usage is not None
 
 
+MEMBERS = (
+    *("choices", "delta", "message", "usage", "error", "content", "reasoning", "done", "id"),
+    *("index", "model", "reasoning_content", "finish_reason", "prompt_tokens", "tool_calls"),
+)
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                "choices delta message usage error content reasoning done id index model "
-                "reasoning_content finish_reason prompt_tokens tool_calls".split()
-            ),
+            st.sampled_from(MEMBERS),
             inner,
             max_size=5,
         )

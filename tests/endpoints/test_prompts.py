@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,8 @@ from r1prov.endpoints.tokens.added import (
     added_token_test,
     template_overhead_test,
 )
-from r1prov.endpoints.tokens.explain import Observation, observe
+from r1prov.endpoints.tokens.explain import Kind, Observation, explain, observe
+from r1prov.endpoints.tokens.fit import exact_fit
 from r1prov.endpoints.tokens.prompts import needed, prompt_token_requests, prompt_token_test
 from r1prov.endpoints.tokens.reference import token_reference
 
@@ -109,6 +111,30 @@ def test_counts_rounded_beyond_use_are_not_testable():
     assert (result.outcome, names(result)) == (
         Outcome.NOT_TESTABLE, ["usage-rounded", "prompt-tokens-unexplained"],
     )  # fmt: skip
+
+
+def test_a_few_tokens_are_let_pass_and_no_more():
+    r1 = FAMILIES["deepseek-v3"]
+    for extra, holds in ((6, True), (7, False)):
+        # The constant is fitted half-way, so six tokens on one probe are three each.
+        seen = {"base": 11, "digits": 105 + extra, "armenian": 210}
+        fit = exact_fit(r1, seen)
+        assert (fit.holds, fit.offset, fit.residual) == (holds, 5 + extra / 2, extra / 2)
+
+
+def test_two_explanations_are_none():
+    # Qwen's tokenizers make a token of each digit and Armenian letter, and so does a counter of
+    # characters: other probes tell them apart, and without those nothing is concluded.
+    seen = {name: FAMILIES["qwen2"].counts[name] for name in ("base", "digits", "armenian")}
+    qwen, characters = FAMILIES["qwen2"], ESTIMATES["characters"]
+    assert exact_fit(qwen, seen).holds
+    assert exact_fit(characters, seen).holds
+    both = {name: seen[name] for name in seen} | {"english": 200, "japanese": 225}
+    reference = replace(
+        token_reference(), counters=(*token_reference().counters, replace(qwen, name="twin"))
+    )
+    found = explain(both, 0, FAMILIES["deepseek-v3"], reference)
+    assert (found.kind, found.fit) == (Kind.TOO_FEW, None)
 
 
 def test_missing_and_constant_counts():
