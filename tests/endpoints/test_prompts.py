@@ -176,6 +176,22 @@ def test_a_model_that_was_swapped_between_rounds():
     assert result.statistics["repeated"] == 0
 
 
+def test_a_hidden_prompt_that_changes_between_rounds_confirms_all_the_same():
+    _, result = run(lambda probe, number: FAMILIES["qwen2"].counts[probe] + 5 + 40 * number)
+    assert result.outcome is Outcome.INCONSISTENT
+    assert names(result) == ["prompt-tokens-other-tokenizer", "usage-unstable"]
+    assert result.statistics["repeated"] == 1
+
+
+def test_rounds_of_two_other_models_confirm_nothing():
+    def changing(probe, number):
+        return FAMILIES["qwen2" if number else "llama-3"].counts[probe] + 5
+
+    _, result = run(changing)
+    assert (result.outcome, result.statistics["repeated"]) == (Outcome.INCONSISTENT, 0)
+    assert "tokenizer-changed" in names(result)
+
+
 def test_a_model_that_was_swapped_within_a_round():
     r1, qwen = FAMILIES["deepseek-v3"].counts, FAMILIES["qwen2"].counts
     asked = []

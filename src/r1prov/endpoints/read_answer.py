@@ -127,9 +127,9 @@ def _read(
     raw: bytes, media_type: str, collector: Collector, arrivals: Arrivals
 ) -> tuple[bool, bool]:
     """Feed every message to the collector; whether it was a stream, and whether it ended."""
-    if media_type == "text/event-stream" or (
-        media_type != "application/json" and looks_like_sse(raw)
-    ):
+    # Servers and proxies mislabel: an error is often JSON under the type of a stream.
+    labelled = media_type == "text/event-stream" and not raw.lstrip().startswith(b"{")
+    if labelled or looks_like_sse(raw):
         return True, _read_events(raw, collector, arrivals)
     if not raw.strip():
         raise _Unreadable("the body is empty")

@@ -34,7 +34,10 @@ class Observation:
 
 
 def observe(probe: str, answer: Answer, *, round: int = 0) -> Observation:  # noqa: A002
-    """The observation that an answer to a probe makes."""
+    """The observation that an answer to a probe makes.
+
+    One without a count stands for good: whoever asks repeats what failed for the moment first.
+    """
     usage = answer.usage
     if usage is None:
         return Observation(probe, None, round)

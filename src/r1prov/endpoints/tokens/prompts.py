@@ -31,8 +31,6 @@ _ROUNDS = 2
 _SETTLED = (Kind.CLAIMED, Kind.CONSTANT, Kind.MISSING)
 # What speaks against the claim is asked a second time.
 _TO_CONFIRM = (Kind.OTHER, Kind.OTHER_SCALED, Kind.UNEXPLAINED, Kind.TOO_FEW)
-# Probes of a round without a count after which the rest is not asked.
-_GIVE_UP = 2
 
 _BENIGN = (
     "a hidden system prompt or another chat template adds a constant, which cancels",
@@ -78,9 +76,6 @@ def needed(
     claimed = reference.family_of(claim)
     for number in range(_ROUNDS if confirm else 1):
         asked = [one for one in observations if one.round == number]
-        missing = [one for one in asked if one.tokens is None]
-        if len(missing) >= _GIVE_UP:
-            return ()
         found = _explain_round(observations, number, claimed)
         groups: list[tuple[str, ...]] = [_FIRST]
         if found.kind not in _SETTLED:
@@ -138,10 +133,15 @@ def prompt_token_test(
     last = found[-1] if found else Explanation(Kind.TOO_FEW)
     changed = _changed(own)
     kinds = {(one.kind, one.fit.counter.name if one.fit else "") for one in found}
-    repeated = len(found) > 1 and len(kinds) == 1 and not changed
-    outcome, summary, findings = _judge(last, claimed, claim, subject)
-    if changed or len(kinds) > 1:
+    # A prompt that changes unseen moves every count of a round alike, and the rounds still agree.
+    agree = len(kinds) == 1 and not (changed and last.kind is Kind.UNEXPLAINED)
+    if agree or len(found) < 2:
+        outcome, summary, findings = _judge(last, claimed, claim, subject)
+        if changed:
+            findings = (*findings, _unstable(subject))
+    else:
         outcome, summary, findings = _judge_changes(found, claim, subject)
+    repeated = len(found) > 1 and agree
     statistics = _statistics(own, last)
     statistics["rounds"] = float(len(found))
     statistics["repeated"] = float(repeated)
@@ -258,7 +258,7 @@ def _judge_changes(
         if one.fit is not None and one.kind in (Kind.OTHER, Kind.OTHER_SCALED)
     ]
     mine = any(one.kind in (Kind.CLAIMED, Kind.CLAIMED_SCALED) for one in found)
-    unstable = finding("usage-unstable", subject, "one prompt has had different token counts")
+    unstable = _unstable(subject)
     if not others:
         return Outcome.NOT_TESTABLE, unstable.message, (unstable,)
     message = f"some probes were counted with the tokenizer of {others[0].title}"
@@ -266,6 +266,10 @@ def _judge_changes(
         message += f", some with that of {claim}"
     broken = finding("tokenizer-changed", subject, message, found=others[0].name)
     return Outcome.INCONSISTENT, message, (unstable, broken)
+
+
+def _unstable(subject: str) -> Finding:
+    return finding("usage-unstable", subject, "one prompt has had different token counts")
 
 
 def _separation(claimed: Counter) -> float:
