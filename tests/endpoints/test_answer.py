@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 import zlib
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from persona_client import exchange
 from r1prov.endpoints.answer import Answer, Delta, Part, ReasoningShape, split_think_tags
 from r1prov.endpoints.read_answer import read_answer
 from r1prov.endpoints.sse import SseReader
-from r1prov.limits import MAX_ANSWER_BYTES
+from r1prov.limits import MAX_ANSWER_BYTES, MAX_RECOUNT_CHARACTERS
 from r1prov.responses.exchange import Exchange, Request, Response
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors/api/dialects.json").read_text())
@@ -112,10 +113,50 @@ def test_content_that_cannot_be_decoded():
     assert read_answer(wire(None)).faults[0].message == "no body was captured"
 
 
+def test_a_bomb_is_not_inflated():
+    packer = zlib.compressobj(1)
+    chunk = bytes(2**20)
+    bomb = b"".join(packer.compress(chunk) for _ in range(400)) + packer.flush()
+    tracemalloc.start()
+    answer = read_answer(wire(bomb, coding="deflate"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [one.rule.name for one in answer.faults] == ["answer-malformed"]
+    assert peak < 3 * MAX_ANSWER_BYTES
+
+
+def test_coded_content_that_does_not_end_where_it_should():
+    body = gzip.compress(CASES["deepseek-stream"]["body"].encode())
+    for sent in (body[:-4], body + b"more"):
+        answer = read_answer(wire(sent, coding="gzip"))
+        assert answer.content == "42."
+        assert not answer.complete
+        assert "answer-malformed" in [one.rule.name for one in answer.faults]
+
+
+def test_a_text_that_is_too_long_to_count():
+    text = json.dumps({"choices": [{"message": {"content": "a" * (MAX_RECOUNT_CHARACTERS + 1)}}]})
+    answer = read_answer(wire(text.encode(), "application/json"))
+    assert [one.rule.name for one in answer.faults] == ["answer-malformed"]
+    assert not answer.countable
+
+
+def test_other_choices_are_left_out():
+    choices = [{"index": n, "message": {"content": f"answer {n}"}} for n in (1, 0)]
+    answer = read_answer(wire(json.dumps({"choices": choices}).encode(), "application/json"))
+    assert answer.content == "answer 0"
+
+
 def test_a_status_that_is_no_success_counts_for_nothing():
     body = CASES["deepseek-whole"]["body"].encode()
     assert read_answer(wire(body, "application/json")).countable
     assert not read_answer(wire(body, "application/json", status=500)).countable
+
+
+def test_a_finish_reason_is_no_end_with_half_an_event_behind_it():
+    body = CASES["no-done"]["body"].encode()
+    assert read_answer(wire(body)).complete
+    assert not read_answer(wire(body + b'data: {"cho')).complete
 
 
 def test_what_stands_after_the_end_is_not_taken():

@@ -155,15 +155,43 @@ def test_pieces_of_any_length_say_nothing(answers, r1):
     assert "pieces end anywhere" in result.summary
 
 
-def test_a_model_that_is_swapped_half_way(answers, r1):
-    mine, other = answers(), answers(model=QWEN)
-    result = boundary_test(mine + other, r1)
+@pytest.mark.parametrize("order", ["mine other", "other mine", "mine other mine"])
+def test_a_model_that_is_swapped(answers, r1, order):
+    kinds = {"mine": answers(), "other": answers(model=QWEN)}
+    result = boundary_test([one for kind in order.split() for one in kinds[kind]], r1)
     assert (result.outcome, names(result)) == (
         Outcome.INCONSISTENT, ["deltas-cut-tokens", "tokenizer-changed"],
     )  # fmt: skip
-    assert "of deepseek-r1 in the first answers" in result.findings[1].message
-    result = boundary_test(other + mine, r1)
-    assert "of deepseek-r1 in the later answers" in result.findings[1].message
+    assert "deltas of 8 answers end inside tokens of deepseek-r1" in result.findings[1].message
+
+
+def test_a_model_that_is_another_all_along_did_not_change(answers, r1):
+    assert names(boundary_test(answers(model=QWEN), r1)) == ["deltas-cut-tokens"]
+
+
+def test_single_digits_are_tokens_of_others_and_no_cuts_anywhere(tokenizers, r1):
+    # Nearly all boundaries are off for R1's tokenizer, and all in numbers.
+    numbers = " ".join(str(10**11 + 7919 * n) for n in range(60))
+    speaker = Speaker(PERSONAS["distill-qwen"], tokenizers)
+    deltas = tuple(Delta(Part.CONTENT, one) for one in speaker.pieces(numbers))
+    answer = Answer(status=200, streamed=True, deltas=deltas)
+    cuts = cuts_of(answer, r1)
+    assert cuts is not None
+    assert cuts.off > 0.5 * cuts.boundaries
+    assert cuts.rechunked is None
+    assert boundary_test([answer], r1).outcome is Outcome.INCONSISTENT
+
+
+def test_words_and_hardly_anything_else_do_not_pass_for_tokens(r1):
+    # Every word begins a token in any tokenizer; one number is cut where R1's would be.
+    pieces = [*[" house", " sea", " mountain"] * 700, " 123", "456"]
+    answer = Answer(
+        status=200, streamed=True, deltas=tuple(Delta(Part.CONTENT, one) for one in pieces)
+    )
+    result = boundary_test([answer], r1)
+    assert result.statistics["runs_accepting"] == 1
+    assert (result.outcome, result.findings) == (Outcome.NOT_TESTABLE, ())
+    assert "1 end inside a word or number: too few to tell" in result.summary
 
 
 def test_characters_that_a_server_could_not_send_are_no_boundaries(r1):
@@ -367,6 +395,11 @@ def test_another_tokenizer_is_refused(tmp_path):
         file.truncate(MAX_TOKENIZER_BYTES + 1)
     with pytest.raises(LimitExceeded):
         load_tokenizer(tmp_path / "large", shelf, claim="DeepSeek-R1")
+
+
+def test_added_tokens_in_a_text_have_their_own_length(r1):
+    # Twelve bytes that are eight characters; ordinary tokens have a character a byte.
+    assert r1.ends("a<｜User｜>b") == (1, 13, 14)
 
 
 WITHOUT = """

@@ -51,8 +51,14 @@ def read_answer(exchange: Exchange, *, arrivals: Arrivals = (), name: str = "ans
     collector = Collector(fault)
     streamed = complete = False
     try:
-        raw, coded = _decoded(body, field_values(exchange.response.headers, "content-encoding"))
-        streamed, complete = _read(raw, _media_type(exchange), collector, () if coded else arrivals)
+        codings = field_values(exchange.response.headers, "content-encoding")
+        raw, wrong = _decoded(body, codings)
+        # Offsets of coded bytes are none of the content.
+        known = () if _names(codings) else arrivals
+        streamed, complete = _read(raw, _media_type(exchange), collector, known)
+        if wrong is not None:
+            complete = False
+            fault(wrong)
     except _Unreadable as error:
         fault(error.message, error.hint)
     complete = complete and exchange.response.complete
@@ -101,13 +107,12 @@ def _media_type(exchange: Exchange) -> str:
     return values[0].partition(";")[0].strip().lower() if values else ""
 
 
-def _decoded(body: bytes | None, codings: tuple[str, ...]) -> tuple[bytes, bool]:
-    """The content without its coding (RFC 9110 section 8.4), and whether it had one."""
+def _decoded(body: bytes | None, codings: tuple[str, ...]) -> tuple[bytes, str | None]:
+    """The content without its coding (RFC 9110 section 8.4), and what is wrong with its end."""
     if body is None:
         raise _Unreadable("no body was captured")
-    names = [one.strip().lower() for value in codings for one in value.split(",") if one.strip()]
-    names = [one for one in names if one != "identity"]
-    for name in reversed(names):
+    wrong = None
+    for name in reversed(_names(codings)):
         if name not in ("gzip", "x-gzip", "deflate"):
             raise _Unreadable(
                 f"the content is coded as {quoted(name, limit=40)}, which is not read here",
@@ -118,9 +123,18 @@ def _decoded(body: bytes | None, codings: tuple[str, ...]) -> tuple[bytes, bool]
             body = inflate.decompress(body, MAX_ANSWER_BYTES + 1)
         except zlib.error:
             raise _Unreadable(f"the content is not {name}") from None
+        if not inflate.eof:
+            wrong = f"the content ends within its {name}"
+        elif inflate.unused_data:
+            wrong = f"bytes stand behind the {name} of the content"
     if len(body) > MAX_ANSWER_BYTES:
         raise _Unreadable(f"the answer has more than {plural(MAX_ANSWER_BYTES, 'byte')}")
-    return body, bool(names)
+    return body, wrong
+
+
+def _names(codings: tuple[str, ...]) -> list[str]:
+    names = [one.strip().lower() for value in codings for one in value.split(",")]
+    return [one for one in names if one not in ("", "identity")]
 
 
 def _read(

@@ -58,7 +58,7 @@ def cuts_of(answer: Answer, tokenizer: TextTokenizer) -> Cuts | None:
         if ends is None:
             return None
         valid = frozenset(ends)
-        lengths += [len(one) for one in deltas[:-1]]
+        lengths += [len(one) for one in deltas[:-1] if not _single(one)]
         places = accumulate(len(one.encode()) for one in deltas)
         was_off = False
         for before, after, place in zip(deltas, deltas[1:], places, strict=False):
@@ -77,15 +77,26 @@ def cuts_of(answer: Answer, tokenizer: TextTokenizer) -> Cuts | None:
                 trials.append(is_off)
             was_off = is_off
     return Cuts(
-        tuple(trials), inner, boundaries, off, _why_rechunked(lengths, inner, outside, off_outside)
+        tuple(trials),
+        inner,
+        boundaries,
+        off,
+        _why_rechunked(lengths, boundaries, inner, outside, off_outside),
     )
 
 
-def _why_rechunked(lengths: Sequence[int], inner: int, outside: int, off: int) -> str | None:
-    if len(lengths) < _MIN_BOUNDARIES:
+def _single(delta: str) -> bool:
+    """Whether it is a digit or a space: a token of its own in many tokenizers."""
+    return len(delta) == 1 and (delta.isdigit() or delta.isspace())
+
+
+def _why_rechunked(
+    lengths: Sequence[int], boundaries: int, inner: int, outside: int, off: int
+) -> str | None:
+    if boundaries < _MIN_BOUNDARIES:
         return "the text came in a few pieces"
-    length, most = Tally(lengths).most_common(1)[0]
-    if most >= _SAME_LENGTH * len(lengths):
+    length, most = Tally(lengths).most_common(1)[0] if lengths else (0, 0)
+    if len(lengths) >= _MIN_BOUNDARIES and most >= _SAME_LENGTH * len(lengths):
         return (
             f"every piece has {length} characters" if length > 1 else "every piece is a character"
         )
