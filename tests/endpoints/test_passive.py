@@ -320,7 +320,10 @@ def test_short_and_broken_answers_count_for_nothing(answers, r1):
 
 def active(outcome, *, repeated=1.0):
     return TestResult(
-        name="prompt-tokens", outcome=outcome, summary="prompts", statistics={"repeated": repeated}
+        name="prompt-tokens",
+        outcome=outcome,
+        summary="prompts",
+        statistics={"another_confirmed": repeated},
     )
 
 

@@ -145,6 +145,10 @@ def prompt_token_test(
     statistics = _statistics(own, last)
     statistics["rounds"] = float(len(found))
     statistics["repeated"] = float(repeated)
+    # Counts that nothing explains may be an estimate that nobody here knows.
+    statistics["another_confirmed"] = float(
+        repeated and last.kind in (Kind.OTHER, Kind.OTHER_SCALED)
+    )
     return TestResult(
         name=NAME,
         outcome=outcome,
@@ -157,7 +161,7 @@ def prompt_token_test(
             beta=None,
             basis=(
                 f"counts are exact: {TOLERANCE} tokens are let pass, and every other counter of "
-                f"the table is {_separation(claimed):.0f} tokens or more away from {claim} on "
+                f"the table is {_separation(claimed)} tokens or more away from {claim} on "
                 "three probes"
             ),
         ),
@@ -272,15 +276,15 @@ def _unstable(subject: str) -> Finding:
     return finding("usage-unstable", subject, "one prompt has had different token counts")
 
 
-def _separation(claimed: Counter) -> float:
-    """Tokens by which the nearest other counter misses a count of the first probes."""
+def _separation(claimed: Counter) -> int:
+    """Whole tokens by which the nearest other counter misses a count of the first probes."""
     others = (one for one in token_reference().counters if one is not claimed)
 
     def spread(one: Counter) -> int:
         apart = [one.counts[name] - claimed.counts[name] for name in _FIRST]
         return max(apart) - min(apart)
 
-    return min(map(spread, others)) / 2
+    return min(map(spread, others)) // 2
 
 
 def _statistics(observations: Sequence[Observation], found: Explanation) -> dict[str, float]:
