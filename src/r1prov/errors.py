@@ -14,6 +14,7 @@ R1ProvError                 exit
 │   ├─ TrustFileError         4
 │   ├─ PolicyError            4
 │   ├─ KeyFileError           4
+│   ├─ TokenError             4   a key on a PKCS#11 token that cannot be used
 │   ├─ BundleError            4
 │   ├─ CacheError             4   a digest cache that others could write to
 │   ├─ CertificateError       4
@@ -134,6 +135,10 @@ class PolicyError(InputError):
 
 class KeyFileError(InputError):
     """A key file is malformed, of a refused kind, or cannot be unlocked."""
+
+
+class TokenError(InputError):
+    """A key on a PKCS#11 token cannot be found, unlocked or used; the message says why."""
 
 
 class BundleError(InputError):

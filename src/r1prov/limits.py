@@ -75,6 +75,14 @@ MAX_POLICY_BYTES: Final = 1024 * 1024
 MAX_POLICY_MODELS: Final = 1000
 MAX_POLICY_ALLOWANCES: Final = 256
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
+# A PKCS#11 URI: a dozen attributes of 32 or 64 bytes each, a label, and two paths.
+MAX_KEY_URI_CHARACTERS: Final = 16 * 1024
+# PINs have 4 to 64 characters; tokens with 255 are known.
+MAX_PIN_FILE_BYTES: Final = 1024
+# Objects of a token that are looked at, and named when several fit.
+MAX_TOKEN_OBJECTS: Final = 16
+# Seconds for a trial load of a PKCS#11 module, which takes some hundredths.
+MODULE_TRIAL_SECONDS: Final = 30.0
 # An OpenSSF Model Signing bundle lists every file: 300 bytes each, for as many as a store may hold.
 MAX_OMS_BUNDLE_BYTES: Final = 64 * 1024 * 1024
 # A file of root certificates; the 150 or so that browsers trust take 300 kB.

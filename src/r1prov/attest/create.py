@@ -15,7 +15,7 @@ from r1prov.trust.dsse import IN_TOTO_TYPE, sign_envelope
 
 if TYPE_CHECKING:
     from r1prov.manifest.shelf import ShelvedManifest
-    from r1prov.trust.keys import PrivateKey
+    from r1prov.trust.keys import Signer
     from r1prov.verify.findings import Report
 
 
@@ -36,7 +36,7 @@ def manifest_of(report: Report) -> ShelvedManifest:
 
 
 def create_attestation(
-    report: Report, kind: Kind, key: PrivateKey, *, verifier_id: str = VERIFIER_ID
+    report: Report, kind: Kind, key: Signer, *, verifier_id: str = VERIFIER_ID
 ) -> bytes:
     """Sign what a report says: a Sigstore bundle with a DSSE envelope.
 
@@ -60,7 +60,7 @@ def create_attestation(
     return sign_statement(key, payload)
 
 
-def sign_statement(key: PrivateKey, statement: bytes) -> bytes:
+def sign_statement(key: Signer, statement: bytes) -> bytes:
     """Sign an in-toto statement: the bundle file.
 
     Raises:

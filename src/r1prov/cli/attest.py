@@ -22,6 +22,7 @@ from r1prov.cli.options import (
     ResultFormat,
     ScopeChoice,
 )
+from r1prov.cli.signing import SigningKey
 from r1prov.verify.policy import Scope
 
 app = typer.Typer(
@@ -50,7 +51,7 @@ def create(
     kind: Annotated[
         Kind, typer.Option("--kind", help="svr: in-toto properties; vsa: SLSA summary.")
     ],
-    key: Annotated[Path, typer.Option("--key", help="Private key file.", envvar="R1PROV_KEY")],
+    key: SigningKey,
     manifest: ManifestChoice = None,
     expect: Expect = None,
     scope: ScopeChoice = None,

@@ -66,8 +66,14 @@ def generate(
 @app.command("show", short_help="Show a key, or all that are trusted")
 def show(
     path: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A public key file.")
+        str | None,
+        typer.Argument(
+            metavar="[FILE|URI]", help="Public key file, or PKCS#11 URI of a key on a token."
+        ),
     ] = None,
+    pem: Annotated[
+        bool, typer.Option("--pem", help="Print the public key itself, for `key add`.")
+    ] = False,
     keys: Keys = None,
 ) -> None:
     """Show one public key, or all that are trusted and what each may sign.
@@ -75,18 +81,22 @@ def show(
     \b
     Examples:
       r1prov key show release.key.pub
+      r1prov key show 'pkcs11:token=release;object=manifests' --pem > release.pub
       r1prov key show
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import emit
-    from r1prov.limits import MAX_KEY_FILE_BYTES
+    from r1prov.cli.signing import load_public_key
+    from r1prov.errors import UsageError
     from r1prov.text import printable, table
-    from r1prov.trust.directories import load_trust_store, read_file
-    from r1prov.trust.keys import parse_public_key
+    from r1prov.trust.directories import load_trust_store
 
     if path is not None:
-        key = parse_public_key(read_file(path, MAX_KEY_FILE_BYTES), subject=str(path))
-        emit(f"algorithm  {key.algorithm}\nkey id     {key.key_id}\n", None)
+        key = load_public_key(path)
+        facts = f"algorithm  {key.algorithm}\nkey id     {key.key_id}\n"
+        emit(key.pem().decode() if pem else facts, None)
         return
+    if pem:
+        raise UsageError("--pem goes with one key", hint="name its file or its PKCS#11 URI")
     rows: list[tuple[str, ...]] = [("key id", "owner", "valid until", "may sign", "state")]
     now = datetime.now(UTC)
     for one in load_trust_store(keys).keys:

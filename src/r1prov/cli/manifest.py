@@ -10,9 +10,9 @@ import typer
 
 from r1prov.cli import create
 from r1prov.cli.options import Keys
+from r1prov.cli.signing import SigningKey
 
 if TYPE_CHECKING:
-    from r1prov.trust.certificates import Certificate
     from r1prov.verify.oms_bundle import BundleCheck, BundleFile, Trusted
 
 
@@ -37,7 +37,7 @@ app.command("create", short_help="State every file of a model in a manifest")(cr
 @app.command("sign", short_help="Sign a manifest file")
 def sign(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest file to sign.")],
-    key: Annotated[Path, typer.Option("--key", help="Private key file.", envvar="R1PROV_KEY")],
+    key: SigningKey,
     format: Annotated[  # noqa: A002 - the option is called --format
         SignatureFormat,
         typer.Option(
@@ -67,9 +67,10 @@ def sign(
     Examples:
       r1prov manifest sign acme-r1-tuned.toml --key release.key
       r1prov manifest sign acme-r1-tuned.toml --key release.key --format oms -o model.sig
+      r1prov manifest sign acme-r1-tuned.toml --key 'pkcs11:token=release;object=manifests'
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import emit, write_new
-    from r1prov.cli.signing import load_private_key
+    from r1prov.cli.signing import load_certificates, load_private_key
     from r1prov.errors import UsageError
     from r1prov.manifest.oms import describe_manifest, make_oms_bundle
     from r1prov.manifest.shelf import BUNDLE_SUFFIX, load_manifest
@@ -79,7 +80,7 @@ def sign(
     if not oms and (output is not None or certificate_chain):
         raise UsageError("--output and --certificate-chain go with --format oms")
     shelved = load_manifest(manifest)
-    chain = _certificates(certificate_chain)
+    chain = load_certificates(certificate_chain or ())
     private = load_private_key(key)
     if oms:
         target = output or manifest.with_suffix(".sig")
@@ -137,6 +138,14 @@ def verify(
             "--allow-symlinks", help="Follow links inside the model where the signer did too."
         ),
     ] = False,
+    ignore_paths: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ignore-paths",
+            metavar="PATH",
+            help="Path inside the model that may be there unsigned, with all beneath. Repeatable.",
+        ),
+    ] = None,
 ) -> int:
     """Check a manifest by itself: form, signatures, Hub commit. Exit status 0 or 1.
 
@@ -165,7 +174,8 @@ def verify(
     file = read_bundle(manifest)
     ways = (public_key, certificate_chain, identity, issuer, trusted_root)
     if file is None:
-        if model is not None or any(ways) or ignore_unsigned_files or allow_symlinks:
+        lets_be = (ignore_unsigned_files, allow_symlinks, ignore_paths)
+        if model is not None or any(ways) or any(lets_be):
             raise UsageError(
                 f"{manifest} is no bundle of OpenSSF Model Signing, and --model and what goes with "
                 "it are for those",
@@ -188,6 +198,7 @@ def verify(
             trusted,
             ignore_unsigned_files=ignore_unsigned_files,
             allow_symlinks=allow_symlinks,
+            ignore_paths=ignore_paths or (),
             progress=progress,
         )
     emit(_rendered(checked, file, model), None)
@@ -210,6 +221,7 @@ def _trusted(
         InputError: A key, certificate or trust file is malformed.
         StoreError: One of the files cannot be read.
     """
+    from r1prov.cli.signing import load_certificates
     from r1prov.errors import UsageError
     from r1prov.limits import MAX_KEY_FILE_BYTES, MAX_TRUST_FILE_BYTES
     from r1prov.trust.directories import load_trust_store, read_file
@@ -233,21 +245,8 @@ def _trusted(
         pem = read_file(public_key, MAX_KEY_FILE_BYTES)
         return Trusted(public_key=parse_public_key(pem, subject=str(public_key)))
     if chain:
-        return Trusted(roots=_certificates(chain), identity=identity)
+        return Trusted(roots=load_certificates(chain), identity=identity)
     return Trusted(store=load_trust_store(keys))
-
-
-def _certificates(paths: list[Path] | None) -> list[Certificate]:
-    """The certificates of PEM files, in order."""
-    from r1prov.limits import MAX_CERTIFICATE_FILE_BYTES
-    from r1prov.trust.certificates import parse_certificates
-    from r1prov.trust.directories import read_file
-
-    found: list[Certificate] = []
-    for path in paths or []:
-        raw = read_file(path, MAX_CERTIFICATE_FILE_BYTES)
-        found += parse_certificates(raw, subject=str(path))
-    return found
 
 
 def _rendered(checked: BundleCheck, file: BundleFile, model: str) -> str:

@@ -55,6 +55,17 @@ def emit_lines(text: str, output: Path | None, *, quiet: bool = False) -> bool:
     return quiet or _write_stdout(lambda: sys.stdout.buffer.write(os.fsencode(text)))
 
 
+def emit_bytes(data: bytes, output: Path | None) -> bool:
+    """A result that must arrive byte for byte; on a terminal it is made printable instead."""
+    if output is not None:
+        _write_output(output, data)
+        return True
+    if sys.stdout is None or sys.stdout.isatty():
+        text = data.decode("utf-8", "surrogateescape")
+        return emit(printable(text, limit=len(text)) + "\n", None)
+    return _write_stdout(lambda: sys.stdout.buffer.write(data))
+
+
 def _write_output(path: Path, data: bytes) -> None:
     """Into a regular file whole or not at all; into a device or pipe as it is."""
     if not path.exists() or path.is_file():

@@ -1,27 +1,105 @@
-"""The private key that a command signs with."""
+"""The private key that a command signs with: a file, or a key on a token."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
-    from r1prov.trust.keys import PrivateKey
+    from r1prov.trust.certificates import Certificate
+    from r1prov.trust.keys import PublicKey, Signer
+
+_KEY_HELP = "Private key file, or PKCS#11 URI of a key on a token (pkcs11:token=…;object=…)."
+SigningKey = Annotated[
+    str, typer.Option("--key", metavar="FILE|URI", help=_KEY_HELP, envvar="R1PROV_KEY")
+]
+# Does not read R1PROV_KEY: without the option nothing is signed.
+OptionalSigningKey = Annotated[
+    str | None, typer.Option("--key", metavar="FILE|URI", help=_KEY_HELP)
+]
+_MODULE = "R1PROV_PKCS11_MODULE"
+_PIN = "R1PROV_PKCS11_PIN"
 
 
-def load_private_key(path: Path) -> PrivateKey:
-    """Read a private key file; the passphrase comes from the environment or is asked for.
+def load_private_key(key: str) -> Signer:
+    """What `--key` names, ready to sign; passphrase and PIN from the environment, or asked for.
 
     Raises:
-        KeyFileError: It is malformed, of a refused kind, or the passphrase does not fit.
+        KeyFileError: The file is malformed, of a refused kind, or the passphrase does not fit.
         NotFound: There is none.
+        TokenError: The token or its key cannot be used.
+        UsageError: The URI is malformed, or something to use it is missing.
     """
     from r1prov.cli.key import unlocking_passphrase
     from r1prov.limits import MAX_KEY_FILE_BYTES
     from r1prov.trust.directories import read_file
     from r1prov.trust.keys import is_encrypted, parse_private_key
+    from r1prov.trust.token_uri import is_token_uri, parse_token_uri
 
-    pem = read_file(path, MAX_KEY_FILE_BYTES)
+    if is_token_uri(key):
+        from r1prov.trust.token_key import open_token_key
+
+        return open_token_key(parse_token_uri(key), _pin, os.environ.get(_MODULE))
+    pem = read_file(Path(key), MAX_KEY_FILE_BYTES)
     passphrase = unlocking_passphrase() if is_encrypted(pem) else None
-    return parse_private_key(pem, passphrase, subject=str(path))
+    return parse_private_key(pem, passphrase, subject=key)
+
+
+def load_public_key(key: str) -> PublicKey:
+    """A public key file, or the public half of a key on a token.
+
+    Raises:
+        KeyFileError: The file is malformed or of a refused kind.
+        NotFound: There is none.
+        TokenError: The token or its key cannot be used.
+        UsageError: The URI is malformed, or something to use it is missing.
+    """
+    from r1prov.limits import MAX_KEY_FILE_BYTES
+    from r1prov.trust.directories import read_file
+    from r1prov.trust.keys import parse_public_key
+    from r1prov.trust.token_uri import is_token_uri, parse_token_uri
+
+    if not is_token_uri(key):
+        return parse_public_key(read_file(Path(key), MAX_KEY_FILE_BYTES), subject=key)
+    from r1prov.trust.token_key import token_public_key
+
+    return token_public_key(parse_token_uri(key), _pin, os.environ.get(_MODULE))
+
+
+def load_certificates(paths: Iterable[Path]) -> list[Certificate]:
+    """The certificates of PEM files, in order.
+
+    Raises:
+        CertificateError: One is malformed.
+        NotFound: There is no such file.
+    """
+    from r1prov.limits import MAX_CERTIFICATE_FILE_BYTES
+    from r1prov.trust.certificates import parse_certificates
+    from r1prov.trust.directories import read_file
+
+    found: list[Certificate] = []
+    for path in paths:
+        raw = read_file(path, MAX_CERTIFICATE_FILE_BYTES)
+        found += parse_certificates(raw, subject=str(path))
+    return found
+
+
+def _pin() -> str:
+    """The PIN of a token: from the environment, else asked for on a terminal."""
+    given = os.environ.get(_PIN)
+    if given is not None:
+        return given
+    if sys.stdin is None or not sys.stdin.isatty():
+        from r1prov.errors import UsageError
+
+        raise UsageError(
+            "the token needs a PIN, and there is no terminal to ask for it",
+            hint=f"say pin-source=file:/PATH in the URI, or set {_PIN}",
+        )
+    return str(typer.prompt("PIN of the token", hide_input=True, err=True))

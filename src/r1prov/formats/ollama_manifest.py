@@ -116,12 +116,13 @@ def parse_ollama_manifest(raw: bytes, *, subject: str) -> OllamaManifest:
     version = top.get("schemaVersion")
     if version != 2 or isinstance(version, bool):
         raise _error("has another schemaVersion", subject, expected="2", found=repr(version)[:40])
-    if top.get("mediaType") not in MANIFEST_TYPES:
+    media_type = top.get("mediaType")
+    if not isinstance(media_type, str) or media_type not in MANIFEST_TYPES:
         raise _error(
             "has another media type",
             subject,
             expected=" or ".join(sorted(MANIFEST_TYPES)),
-            found=repr(top.get("mediaType"))[:80],
+            found=repr(media_type)[:80],
         )
     layers = top.get("layers")
     if not isinstance(layers, list) or not layers:

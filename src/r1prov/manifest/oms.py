@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from r1prov.trust.bundle import DsseBundle
     from r1prov.trust.certificates import Certificate
     from r1prov.trust.keyless import KeylessPolicy
-    from r1prov.trust.keys import PrivateKey, PublicKey
+    from r1prov.trust.keys import PublicKey, Signer
 
 __all__ = [
     "OmsBundle",
@@ -270,19 +270,24 @@ def describe_manifest(manifest: Manifest) -> OmsStatement:
         raise ManifestError(
             "does not list every file of the release, so a signature of it would refuse the model",
             subject=manifest.name,
+            hint="`r1prov manifest create` lists and hashes the model that you have",
         )
     digests = []
     for entry in manifest.files:
         if is_below(entry.path, DEFAULT_IGNORED):
             continue
         if entry.sha256 is None:
-            raise ManifestError(f"has no digest of {entry.path}", subject=manifest.name)
+            raise ManifestError(
+                f"has no digest of {entry.path}, and a statement needs one of every file",
+                subject=manifest.name,
+                hint="`r1prov manifest create` hashes the model that you have",
+            )
         digests.append((entry.path, entry.sha256))
     return make_statement(manifest.name, digests)
 
 
 def make_oms_bundle(
-    statement: OmsStatement, key: PrivateKey, chain: Sequence[Certificate] = ()
+    statement: OmsStatement, key: Signer, chain: Sequence[Certificate] = ()
 ) -> bytes:
     """Sign a statement.
 

@@ -24,7 +24,7 @@ from r1prov.trust.keys import decode_base64
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from r1prov.trust.keys import PrivateKey
+    from r1prov.trust.keys import Signer
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 # sigstore_bundle.proto: both spellings mean version 0.3.
@@ -66,7 +66,7 @@ class MessageBundle:
         return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
-def sign_message(key: PrivateKey, data: bytes) -> MessageBundle:
+def sign_message(key: Signer, data: bytes) -> MessageBundle:
     """Sign the exact bytes of `data`."""
     return MessageBundle(key.public.key_id, hashlib.sha256(data).digest(), key.sign(data))
 

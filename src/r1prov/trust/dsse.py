@@ -17,7 +17,7 @@ from r1prov.text import plural, quoted
 from r1prov.trust.keys import decode_base64
 
 if TYPE_CHECKING:
-    from r1prov.trust.keys import PrivateKey, PublicKey
+    from r1prov.trust.keys import PublicKey, Signer
 
 IN_TOTO_TYPE = "application/vnd.in-toto+json"
 _MAX_TYPE = 256
@@ -81,7 +81,7 @@ def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
 
 
 def sign_envelope(
-    key: PrivateKey, payload: bytes, payload_type: str, *, key_id: str = ""
+    key: Signer, payload: bytes, payload_type: str, *, key_id: str = ""
 ) -> DsseEnvelope:
     """Sign a payload of some type; `key_id` is what the signature says of its key."""
     signature = key.sign(pre_authentication_encoding(payload_type, payload))

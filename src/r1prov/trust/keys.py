@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from r1prov.errors import KeyFileError, UsageError
 from r1prov.limits import MAX_KEY_FILE_BYTES
@@ -104,6 +104,19 @@ class PublicKey:
 
     def __hash__(self) -> int:
         return hash(self.spki)
+
+
+class Signer(Protocol):
+    """What signs: a private key at hand, or one that stays where it is, such as on a token."""
+
+    @property
+    def public(self) -> PublicKey:
+        """Whose signatures these are."""
+        ...
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature over `data`, by the algorithm of `public`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

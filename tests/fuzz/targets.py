@@ -1,0 +1,182 @@
+"""Every reader of untrusted bytes, as one function that a fuzzer can call.
+
+A target may refuse its input with an `R1ProvError`. Any other exception is a bug, and so is a
+target that takes long or much memory; `fuzz.py` watches for all three.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import zlib
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from r1prov.attest.reader import read_statement
+from r1prov.errors import R1ProvError
+from r1prov.formats.gguf import read_gguf
+from r1prov.formats.ollama_manifest import parse_ollama_config, parse_ollama_manifest
+from r1prov.formats.pickles import is_data_pickle, is_pickle, pickle_imports
+from r1prov.formats.safetensors import read_header
+from r1prov.formats.shard_index import parse_shard_index
+from r1prov.formats.strictjson import parse_json
+from r1prov.manifest.hub_commit import parse_hub_commit_json
+from r1prov.manifest.oms import parse_oms_bundle
+from r1prov.manifest.schema import parse_manifest
+from r1prov.manifest.tensor_digests import parse_tensor_digests
+from r1prov.stores.git_pack import read_pack
+from r1prov.stores.hub_git import tree_entries
+from r1prov.trust.bundle import parse_bundle, parse_dsse_bundle
+from r1prov.trust.certificates import parse_certificates
+from r1prov.trust.keys import parse_public_key
+from r1prov.trust.openpgp import parse_openpgp_key
+from r1prov.trust.store import parse_trust_store
+from r1prov.verify.policy_file import parse_policy
+
+ROOT = Path(__file__).parents[2]
+VECTORS = ROOT / "tests" / "vectors"
+SUBJECT = "fuzzed"
+# Longer seeds teach a mutator nothing and slow it down.
+SEED_BYTES = 64 * 1024
+
+Target = Callable[[bytes], object]
+PUBLIC_KEY = (ROOT / "keys" / "r1prov-release-2026.pub").read_bytes()
+
+
+def safetensors(data: bytes) -> object:
+    return read_header(lambda at, count: data[at : at + count], len(data), file=SUBJECT)
+
+
+def gguf(data: bytes) -> object:
+    return read_gguf(lambda at, count: data[at : at + count], len(data), file=SUBJECT)
+
+
+def pickles(data: bytes) -> object:
+    return is_pickle(data[:4096]), is_data_pickle(data), pickle_imports(data)
+
+
+def ollama(data: bytes) -> object:
+    try:
+        return parse_ollama_manifest(data, subject=SUBJECT)
+    except R1ProvError:
+        return parse_ollama_config(data, subject=SUBJECT)
+
+
+TARGETS: dict[str, Target] = {
+    "safetensors": safetensors,
+    "gguf": gguf,
+    "pickles": pickles,
+    "ollama": ollama,
+    "json": lambda data: parse_json(data, subject=SUBJECT, max_bytes=SEED_BYTES),
+    "shard-index": lambda data: parse_shard_index(data, file=SUBJECT),
+    "manifest": lambda data: parse_manifest(data, subject=SUBJECT),
+    "tensor-digests": lambda data: parse_tensor_digests(data, subject=SUBJECT),
+    "policy": lambda data: parse_policy(data, subject=SUBJECT),
+    "trust-store": lambda data: parse_trust_store(data, lambda _: PUBLIC_KEY, subject=SUBJECT),
+    "bundle": lambda data: parse_bundle(data, subject=SUBJECT),
+    "dsse-bundle": lambda data: parse_dsse_bundle(data, subject=SUBJECT),
+    "oms-bundle": lambda data: parse_oms_bundle(data, SUBJECT),
+    "attestation": lambda data: read_statement(data, SUBJECT),
+    "certificates": lambda data: parse_certificates(data, subject=SUBJECT),
+    "public-key": lambda data: parse_public_key(data, subject=SUBJECT),
+    "openpgp-key": lambda data: parse_openpgp_key(data, subject=SUBJECT),
+    "hub-commit": lambda data: parse_hub_commit_json(data, subject=SUBJECT),
+    "git-pack": read_pack,
+    "git-tree": tree_entries,
+}
+
+# Real files that a target starts from.
+SEEDS = {
+    "manifest": ("manifests", "*.toml"),
+    "trust-store": ("keys", "*.toml"),
+    "bundle": ("manifests", "*.sigstore.json"),
+    "oms-bundle": ("tests/vectors/oms", "*.sig"),
+    "dsse-bundle": ("tests/vectors/oms", "*.sig"),
+    "hub-commit": ("tests/vectors/hub-commits", "*.json"),
+    "public-key": ("keys", "*.pub"),
+    "openpgp-key": ("keys", "*.json"),
+    "json": ("tests/vectors", "*.json"),
+    "gguf": (".cache/gguf", "*.gguf"),
+    "certificates": ("tests/vectors/oms", "*.pem"),
+}
+
+
+def _safetensors() -> bytes:
+    header = (
+        b'{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    )
+    return len(header).to_bytes(8, "little") + header + bytes(8)
+
+
+def _git_tree() -> bytes:
+    return b"100644 config.json\0" + bytes(range(20)) + b"40000 figures\0" + bytes(range(20))
+
+
+def _git_pack() -> bytes:
+    body = _git_tree()
+    head = bytes([0xA0 | (len(body) & 15), len(body) >> 4])
+    pack = b"PACK" + (2).to_bytes(4, "big") + (1).to_bytes(4, "big") + head + zlib.compress(body)
+    return pack + hashlib.sha1(pack, usedforsecurity=False).digest()
+
+
+# Small ones, for formats of which no file is at hand.
+MADE: dict[str, tuple[bytes, ...]] = {
+    "safetensors": (_safetensors(),),
+    "git-tree": (_git_tree(),),
+    "git-pack": (_git_pack(),),
+    "pickles": tuple(pickle.dumps({"a": Path("b")}, protocol) for protocol in range(6)),
+    "shard-index": (b'{"metadata":{"total_size":8},"weight_map":{"a":"m.safetensors"}}',),
+    "ollama": (
+        b'{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json",'
+        b'"config":{"mediaType":"application/vnd.docker.container.image.v1+json","digest":"sha256:'
+        + b"0" * 64
+        + b'","size":2},"layers":[]}',
+    ),
+    "attestation": (
+        json.dumps(
+            {
+                "_type": "https://in-toto.io/Statement/v1",
+                "subject": [{"name": "a", "digest": {"sha256": "0" * 64}}],
+                "predicateType": "https://in-toto.io/attestation/svr/v0.2",
+                "predicate": {
+                    "verifier": {
+                        "id": "https://example.org",
+                        "policies": [{"uri": "urn:a", "digest": {"sha256": "0" * 64}}],
+                    },
+                    "timeCreated": "2026-01-01T00:00:00Z",
+                    "properties": ["a"],
+                },
+            }
+        ).encode(),
+    ),
+    "policy": (
+        b'schema = "r1prov/policy/1"\n[rules.executable-file]\nseverity = "error"\n'
+        b'reason = "no pickles"\n[[models]]\nname = "DeepSeek-R1*"\nmin_level = "full"\n'
+        b'[[models.allow]]\nkind = "extra"\nfiles = "*.md"\nreason = "runbook"\n'
+        b"expires = 2027-06-30\n",
+    ),
+}
+
+
+def seeds(name: str) -> Iterator[bytes]:
+    """Inputs that a target starts from, and those that once broke it (`found/NAME/`)."""
+    yield b""
+    yield b"{}"
+    yield from MADE.get(name, ())
+    if name in SEEDS:
+        folder, pattern = SEEDS[name]
+        for path in islice(sorted((ROOT / folder).rglob(pattern)), 40):
+            yield path.read_bytes()[:SEED_BYTES]
+    for path in sorted((Path(__file__).parent / "found" / name).glob("*")):
+        yield path.read_bytes()
+
+
+def run(name: str, data: bytes) -> bool:
+    """Call a target; whether it took the input rather than refuse it."""
+    try:
+        TARGETS[name](data)
+    except R1ProvError:
+        return False
+    return True
