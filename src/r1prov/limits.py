@@ -224,3 +224,12 @@ RECEIPT_REQUEST_SECONDS: Final = 5.0
 RECEIPT_SECONDS: Final = 15.0
 # Signatures that a client remembers: a thousand answers a second for five minutes.
 MAX_SEEN_SIGNATURES: Final = 300_000
+# Answers of an endpoint. R1 writes 64K tokens at most, each a chunk of some 300 bytes: 20 MB.
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+# One event of a stream, or one answer that is not streamed: 64K tokens of text are 400 kB.
+MAX_ANSWER_EVENT_BYTES: Final = 16 * 1024 * 1024
+# Text of one answer that is tokenized again: 64K tokens are 300,000 characters, of 4 bytes at most.
+MAX_RECOUNT_CHARACTERS: Final = 1_000_000
+MAX_RECOUNT_BYTES: Final = 4 * MAX_RECOUNT_CHARACTERS
+# R1's tokenizer.json has 7.8 MB, the largest known 35 MB.
+MAX_TOKENIZER_BYTES: Final = 64 * 1024 * 1024
