@@ -19,6 +19,7 @@ from r1prov.family.skeleton import write_skeleton
 from r1prov.manifest.oms import describe_manifest, make_oms_bundle
 from r1prov.manifest.shelf import load_manifest
 from r1prov.trust.bundle import sign_message
+from r1prov.trust.dsse import pre_authentication_encoding
 from r1prov.trust.keys import encode_private_key
 
 SMALL = {
@@ -490,6 +491,34 @@ def test_model_signatures(
     other = authority.leaf(pki["root"], email="other@example.org")
     Path("model.sig").write_bytes(make_oms_bundle(statement, other.key, [other.certificate]))
     assert rules(call(*check)[1]) == {"signer-identity"}
+
+
+@pytest.mark.parametrize("payload", [b"{}", b"", b'{"_type": "https://in-toto.io/Statement/v1"}'])
+def test_anybody_of_the_authority_may_sign_nonsense(
+    call: Call, authority: Any, pki: dict[str, Any], payload: bytes
+) -> None:
+    """What leads to a trusted root and signs no statement is a finding, whoever it is."""
+    call(*SIGN, "--chain", "middle.pem", "--format", "oms", "-o", "model.sig")
+    value = json.loads(Path("model.sig").read_bytes())
+    for email in ("signer@example.org", "intern@example.org"):
+        leaf = authority.leaf(pki["middle"], email=email)
+        chain = [leaf.certificate, pki["middle"].certificate]
+        value["verificationMaterial"]["x509CertificateChain"]["certificates"] = [
+            {"rawBytes": base64.b64encode(one.der).decode()} for one in chain
+        ]
+        envelope = value["dsseEnvelope"]
+        signed = pre_authentication_encoding(envelope["payloadType"], payload)
+        envelope["payload"] = base64.b64encode(payload).decode()
+        envelope["signatures"][0]["sig"] = base64.b64encode(leaf.key.sign(signed)).decode()
+        Path("bad.sig").write_text(json.dumps(value))
+        for words in (
+            ("verify", "model", "--manifest", "bad.sig"),
+            ("manifest", "verify", "bad.sig", "--model", "model"),
+        ):
+            status, out, err = call(*words)
+            assert status == 1, err
+            assert any(rule.startswith("oms-") for rule in rules(out)), out
+            assert ": good" not in out
 
 
 # ------------------------------------------------------------------ attestations

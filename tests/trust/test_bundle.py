@@ -260,3 +260,12 @@ def test_a_timestamp_is_added_and_nothing_else_changes(make_key: Callable[..., P
         with_timestamp(full, b"x", subject="b")
     with pytest.raises(BundleError):
         with_timestamp(b"{}", b"x", subject="b")
+
+
+def test_no_timestamp_makes_a_bundle_unreadable() -> None:
+    raw, stamp = GOOD.to_json(), bytes(64 * 1024)
+    with pytest.raises(BundleError, match="the cap is"):
+        for _ in range(MAX_SIGNATURES):
+            raw = with_timestamp(raw, stamp, subject="b")
+            parse_bundle(raw, subject="b")
+    assert len(raw) > MAX_BUNDLE_BYTES - 2 * len(stamp)
