@@ -14,12 +14,18 @@ from typing import Any
 import pytest
 from tsa_server import Tsa, serving, stamping
 
+from r1prov.cli import trusting
 from r1prov.cli.app import run
 from r1prov.family.skeleton import write_skeleton
 from r1prov.manifest.oms import describe_manifest, make_oms_bundle
 from r1prov.manifest.shelf import load_manifest
+from r1prov.render.trust import render_trust_store
+from r1prov.trust.authorities import RevokedCertificate, TrustedAuthority
 from r1prov.trust.bundle import sign_message
+from r1prov.trust.directories import load_trust_directory
+from r1prov.trust.dsse import pre_authentication_encoding
 from r1prov.trust.keys import encode_private_key
+from r1prov.trust.store import TrustStore, merge
 
 SMALL = {
     "architectures": ["Qwen2ForCausalLM"],
@@ -116,7 +122,15 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 
 SIGN = ("manifest", "sign", "m.toml", "--key", "leaf.key", "--certificate", "leaf.pem")
 CHECK = ("manifest", "verify", "m.toml")
+RULES = {"timestamp-invalid": "R1P322", "timestamp-untrusted": "R1P323"}
 CLOCK = ("key", "add", "tsa.pem", "--timestamp-authority", "--owner", "ACME time")
+
+
+def severities(call: Call) -> tuple[int, dict[str, str]]:
+    """Exit status of the gate, and how much each rule of its report weighs."""
+    status, out, _ = call("verify", "model", "--manifest", "m.toml", "--format", "json")
+    found = json.loads(out)["findings"]
+    return status, {one["rule"]: one["severity"] for one in found}
 
 
 def rules(out: str) -> set[str]:
@@ -214,6 +228,45 @@ def test_scope_revocation_and_roots(call: Call, pki: dict[str, Any], authority: 
     gone = ("key", "revoke", "--reason", "breach", "--keys", "keys")
     assert call(*gone, root.fingerprint[:8])[0] == 0
     assert rules(call(*CHECK)[1]) == {"signer-revoked"}
+
+
+def test_revoked_where_one_store_took_the_place_of_another(
+    pki: dict[str, Any], authority: Any
+) -> None:
+    """What is left of a shipped entry are its revocations: they are written with the user's."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    lost = RevokedCertificate("5f3a", now, "lost")
+
+    def entry(*issuers: Any, **more: Any) -> TrustStore:
+        made = TrustedAuthority(
+            root=pki["root"].certificate,
+            issuers=tuple(one.certificate for one in issuers),
+            file="a.pem",
+            owner="ACME",
+            valid_from=now - timedelta(days=1),
+            valid_until=now + timedelta(days=1),
+            models=("m",),
+            **more,
+        )
+        return TrustStore((), (), (), (made,))
+
+    other = authority.issue("other issuing", pki["root"], ca=True)
+    shipped = entry(pki["middle"], identities=("signer@example.org",), revoked=(lost,))
+    own = entry(other, identities=("second@example.org",))
+    known, id_ = merge([shipped, own]), pki["root"].certificate.fingerprint
+    why = trusting.Revocation("left")
+    trusting.revoke_certificate("ab12", id_, known, Path("one"), why)
+    (read,) = load_trust_directory(Path("one")).authorities
+    assert [gone.certificate for gone in read.revoked] == ["5f3a", "ab12"]
+    assert read.identities == ("second@example.org",)
+    assert set(read.issuers) == {pki["middle"].certificate, other.certificate}
+    trusting.revoke_entry(id_, known, Path("two"), why)
+    (read,) = load_trust_directory(Path("two")).authorities
+    assert (read.revoked_reason, read.revoked) == ("left", (lost,))
+    dated = trusting.Revocation("left", now - timedelta(days=3))
+    trusting.revoke_certificate("ab12", id_, known, Path("three"), dated)
+    shown = render_trust_store(load_trust_directory(Path("three")), now)
+    assert f"left, but for what is timestamped before {now - timedelta(days=3):%Y-%m-%d}" in shown
 
 
 def test_what_is_shown(call: Call, pki: dict[str, Any], tsa: Tsa) -> None:
@@ -378,12 +431,13 @@ def test_timestamps_that_prove_nothing(
         expired(stamp)
         status, out, _ = call(*CHECK)
         assert (status, rules(out)) == (1, {"certificate-expired", rule})
-        assert call("verify", "model", "--manifest", "m.toml")[0] == 1
+        assert severities(call) == (1, {"R1P316": "error", RULES[rule]: "error"})
     # Beside a good one it is a warning, as it is where none is needed.
     expired(made(stranger), made(old))
     status, out, _ = call(*CHECK)
     assert (status, rules(out)) == (0, {"timestamp-untrusted"})
     assert "timestamped" in out
+    assert severities(call) == (0, {"R1P323": "warning"})
 
 
 def test_no_timestamp_is_needed_while_the_certificate_is_valid(call: Call, url: str) -> None:
@@ -490,6 +544,34 @@ def test_model_signatures(
     other = authority.leaf(pki["root"], email="other@example.org")
     Path("model.sig").write_bytes(make_oms_bundle(statement, other.key, [other.certificate]))
     assert rules(call(*check)[1]) == {"signer-identity"}
+
+
+@pytest.mark.parametrize("payload", [b"{}", b"", b'{"_type": "https://in-toto.io/Statement/v1"}'])
+def test_anybody_of_the_authority_may_sign_nonsense(
+    call: Call, authority: Any, pki: dict[str, Any], payload: bytes
+) -> None:
+    """What leads to a trusted root and signs no statement is a finding, whoever it is."""
+    call(*SIGN, "--chain", "middle.pem", "--format", "oms", "-o", "model.sig")
+    value = json.loads(Path("model.sig").read_bytes())
+    for email in ("signer@example.org", "intern@example.org"):
+        leaf = authority.leaf(pki["middle"], email=email)
+        chain = [leaf.certificate, pki["middle"].certificate]
+        value["verificationMaterial"]["x509CertificateChain"]["certificates"] = [
+            {"rawBytes": base64.b64encode(one.der).decode()} for one in chain
+        ]
+        envelope = value["dsseEnvelope"]
+        signed = pre_authentication_encoding(envelope["payloadType"], payload)
+        envelope["payload"] = base64.b64encode(payload).decode()
+        envelope["signatures"][0]["sig"] = base64.b64encode(leaf.key.sign(signed)).decode()
+        Path("bad.sig").write_text(json.dumps(value))
+        for words in (
+            ("verify", "model", "--manifest", "bad.sig"),
+            ("manifest", "verify", "bad.sig", "--model", "model"),
+        ):
+            status, out, err = call(*words)
+            assert status == 1, err
+            assert any(rule.startswith("oms-") for rule in rules(out)), out
+            assert ": good" not in out
 
 
 # ------------------------------------------------------------------ attestations

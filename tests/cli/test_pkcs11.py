@@ -11,9 +11,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from tsa_server import Tsa, serving, stamping
 
 from r1prov.cli.app import run
 from r1prov.trust.keys import GENERATED
@@ -111,6 +114,47 @@ def test_model_signing(call: Call, minilm: Path, hsm: Any, pin: str, peer: Path)
     status, _, err = call(*oms, hsm.uri("ed25519"))
     assert status == 4
     assert "ed25519 key cannot sign" in err
+
+
+def test_certificates_and_timestamps(
+    call: Call, minilm: Path, hsm: Any, pin: str, authority: Any, tmp_path: Path
+) -> None:
+    """A key that never leaves its token, in a private PKI, as `docs/certificates.md` has it."""
+    uri = hsm.uri("ecdsa-p256")
+    Path("key.pub").write_text(call("key", "show", uri, "--pem")[1])
+    public = serialization.load_pem_public_key(Path("key.pub").read_bytes())
+    on_token = SimpleNamespace(_key=SimpleNamespace(public_key=lambda: public))
+    root = authority.root()
+    middle = authority.issue("issuing", root, ca=True)
+    time_root = authority.root("time root")
+    (tmp_path / "tsa").mkdir()
+    clock = Tsa(tmp_path / "tsa", time_root, authority.issue("clock", time_root, **stamping()))
+    leaf = authority.leaf(middle, key=on_token)
+    stranger = authority.leaf(middle)
+    for name, issued in (
+        *(("root", root), ("middle", middle), ("time", time_root)),
+        *(("leaf", leaf), ("stranger", stranger)),
+    ):
+        Path(f"{name}.pem").write_bytes(issued.pem)
+    trust = ("key", "add", "--owner", "me", "--keys", "keys")
+    who = ("--model", "minilm", "--identity", "signer@example.org")
+    assert call(*trust, "root.pem", "--certificate", *who)[0] == 0
+    assert call(*trust, "time.pem", "--timestamp-authority")[0] == 0
+    sign = ("manifest", "sign", "m.toml", "--key", uri, "--chain", "middle.pem")
+    with serving(clock) as (address, _):
+        stamped = ("--timestamp-url", f"{address}/tsr")
+        status, _, err = call(*sign, "--certificate", "stranger.pem", *stamped)
+        assert status != 0
+        assert "not that of the signing key" in err
+        assert call(*sign, "--certificate", "leaf.pem", *stamped)[0] == 0
+        oms = ("--format", "oms", "-o", "m.sig")
+        assert call(*sign, "--certificate", "leaf.pem", *stamped, *oms)[0] == 0
+    for manifest in ("m.toml", "m.sig"):
+        check = ("verify", "minilm", "--manifest", manifest, "--keys", "keys")
+        status, out, err = call(*check)
+        assert status == 0, out + err
+        assert "me for signer@example.org" in out
+        assert ": good, timestamped" in out
 
 
 def test_attestations(call: Call, minilm: Path, hsm: Any, pin: str) -> None:

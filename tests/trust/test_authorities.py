@@ -265,6 +265,39 @@ def test_different_identities_are_counted(authority: Any, root: Any, make_key: A
     assert ask(store, *every).good_keys == 1
 
 
+def test_nobody_counts_twice(authority: Any, root: Any, make_key: Any) -> None:
+    """The names of a signer join what they sign, by whichever way it came to count."""
+    key = make_key()
+    listed = TrustedKey(
+        key=key.public,
+        file="k.pub",
+        owner="me",
+        valid_from=NOW - DAY,
+        valid_until=NOW + DAY,
+        models=("*",),
+    )
+    two = (Threshold(("*",), 2),)
+    # A listed key that comes with a certificate, and another certificate of that name.
+    store = TrustStore((listed,), two, (), (vouching(root),))
+    own, renewed = authority.leaf(root, key=key), authority.leaf(root)
+    decision = ask(store, signed(own), signed(renewed))
+    assert [one.state for one in decision.checks] == [SignatureState.GOOD] * 2
+    assert decision.checks[0].owner == "me"
+    assert (decision.good_keys, decision.trusted) == (1, False)
+    # One person by two names, each asked for in an entry, or under a root, of its own.
+    other = "second@example.org"
+    names = [x509.RFC822Name(ME), x509.RFC822Name(other)]
+    san = (x509.SubjectAlternativeName(names), False)
+    both = authority.leaf(root, email=None, extensions=[san])
+    single = authority.leaf(root, email=other)
+    entries = (vouching(root), vouching(root, identities=(other,)))
+    for order in (entries, entries[::-1]):
+        store = TrustStore((), two, (), order)
+        decision = ask(store, signed(both), signed(single))
+        assert [one.state for one in decision.checks] == [SignatureState.GOOD] * 2
+        assert (decision.good_keys, decision.trusted) == (1, False)
+
+
 # ------------------------------------------------------------------ when it was signed
 
 
@@ -402,6 +435,34 @@ def test_merged_stores(authority: Any, root: Any, leaf: Any, tsa: Tsa, clocks: A
         assert one.revoked_at == NOW
     second = store_of(vouching(authority.root("second")))
     assert len(merge([shipped, second]).authorities) == 2
+
+
+def test_of_two_revocations_the_one_that_refuses_more(make_key: Any, tsa: Tsa, clocks: Any) -> None:
+    key = make_key()
+    entry = TrustedKey(
+        key=key.public,
+        file="k.pub",
+        owner="me",
+        valid_from=NOW - 30 * DAY,
+        valid_until=NOW + 30 * DAY,
+        models=("*",),
+    )
+    gone = replace(entry, revoked_at=NOW, revoked_reason="lost")
+    late = replace(gone, invalid_from=NOW - 10 * DAY)
+    early = replace(gone, invalid_from=NOW - 25 * DAY)
+    old = stamped(sign_message(key, DATA), tsa, NOW - 20 * DAY)
+
+    def state(*entries: TrustedKey) -> str:
+        stores = [TrustStore((one,), (), (), (), **clocks) for one in entries]
+        return only(ask(merge(stores), old)).state.name
+
+    assert state(late) == state(late, entry) == state(entry, late) == "GOOD"
+    for strict in (gone, early):
+        for entries in ((late, strict), (strict, late), (strict, late, entry)):
+            assert state(*entries) == "REVOKED"
+    # Whom a later store trusts for less is not trusted for more by being revoked.
+    narrow = replace(entry, models=("other",))
+    assert state(late, narrow) == "OUT_OF_SCOPE"
 
 
 def test_secrets_stay_out_of_bundles(leaf: Any, tmp_path: Path) -> None:

@@ -260,3 +260,12 @@ def test_a_timestamp_is_added_and_nothing_else_changes(make_key: Callable[..., P
         with_timestamp(full, b"x", subject="b")
     with pytest.raises(BundleError):
         with_timestamp(b"{}", b"x", subject="b")
+
+
+def test_no_timestamp_makes_a_bundle_unreadable() -> None:
+    stamp = bytes(64 * 1024)
+    full = replace(GOOD, timestamps=(stamp,) * 11).to_json()
+    assert parse_bundle(full, subject="b").timestamps
+    assert MAX_BUNDLE_BYTES > len(full) > MAX_BUNDLE_BYTES - 2 * len(stamp)
+    with pytest.raises(BundleError, match="the cap is"):
+        with_timestamp(full, stamp, subject="b")

@@ -192,6 +192,47 @@ def test_headers_that_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
         thread.join()
 
 
+def test_the_deadline_counts_while_addresses_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third address of a host answers, when the time for all of it is over."""
+    monkeypatch.setattr(timestamp_client, "MAX_TIMESTAMP_SECONDS", 0.3)
+    monkeypatch.setattr(timestamp_client, "_SILENCE_SECONDS", 0.3)
+    with socket.socket() as full, socket.create_server(("127.0.0.1", 0)) as server:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        # A queue that is full lets nobody in: connecting is silence.
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        done = threading.Event()
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                for _ in range(100):  # ten seconds of headers, were nobody to look at the clock
+                    try:
+                        connection.sendall(b"y")
+                    except OSError:
+                        return
+                    if done.wait(0.1):
+                        return
+
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", one.getsockname())
+            for one in (full, full, server)
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        started = time.monotonic()
+        failure("http://tsa.example.org/tsr")
+        assert time.monotonic() - started < 5
+        done.set()
+        thread.join()
+        for one in waiting:
+            one.close()
+
+
 @pytest.mark.parametrize(
     "url",
     [

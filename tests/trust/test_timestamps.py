@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -162,6 +163,31 @@ def test_the_certificate_is_for_timestamps_alone(tsa: Tsa, authority: Any, how: 
     assert check(stamp, trusted(tsa.root)).state is TimestampState.GOOD
 
 
+@pytest.mark.parametrize(
+    ("bits", "good"),
+    [
+        ({"digital_signature": True}, True),
+        ({"content_commitment": True}, True),
+        ({"digital_signature": True, "content_commitment": True}, True),
+        ({"key_encipherment": True}, False),
+    ],
+    ids=lambda one: "-".join(one) if isinstance(one, dict) else "",
+)
+def test_what_its_key_may_do(tsa: Tsa, authority: Any, bits: dict[str, bool], good: bool) -> None:
+    """Authorities of ETSI EN 319 422 often have contentCommitment (nonRepudiation) alone."""
+    names = (
+        *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+        *("key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+    )
+    usage = x509.KeyUsage(**{name: bits.get(name, False) for name in names})
+    signer = authority.issue("clock", tsa.root, key_usage=usage, **stamping())
+    checked = check(tsa.forge(tsa.statement(SIGNATURE), signer), trusted(tsa.root))
+    if good:
+        assert checked.state is TimestampState.GOOD
+    else:
+        refused(checked, TimestampState.INVALID, "may not sign data")
+
+
 def test_a_certificate_that_is_only_shown(tsa: Tsa, authority: Any) -> None:
     """Signed with a certificate for code, beside one for timestamps that has its serial number."""
     signer = authority.issue("clock", tsa.root)
@@ -238,6 +264,10 @@ def test_the_accuracy_counts(tsa: Tsa, seconds: bytes, moved: int | None) -> Non
         return
     accuracy = timedelta(seconds=moved, milliseconds=500, microseconds=100)
     assert checked.time == hour + accuracy
+    # Whatever the authority says of its clock, the signature is there when it is checked.
+    now = hour + timedelta(seconds=1)
+    early = check_timestamp(stamp, SIGNATURE, [trusted(tsa.root)], now=now)
+    assert early.time == min(hour + accuracy, now)
 
 
 def test_what_the_trust_store_says_of_an_authority(tsa: Tsa) -> None:

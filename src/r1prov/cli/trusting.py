@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from r1prov.trust.authorities import TrustedAuthority
     from r1prov.trust.certificates import Certificate
     from r1prov.trust.purpose import Purpose
     from r1prov.trust.store import TrustStore
@@ -200,11 +201,10 @@ def revoke_entry(id_: str, known: TrustStore, directory: Path, why: Revocation) 
             revoked = replace(key, file=f"{key.key.key_id8}.pub", **dated)  # type: ignore[arg-type]
             keys[found] = revoked
             files[revoked.file] = revoked.key.pem()
-    for authority in known.authorities:
-        if authority.id == found:
-            lost = replace(authority, file=f"{found[:8]}.pem", **dated)  # type: ignore[arg-type]
-            authorities.append(lost)
-            files[lost.file] = certificate_file(lost)
+    for authority in _entries_of(found, known):
+        lost = replace(authority, **dated)  # type: ignore[arg-type]
+        authorities.append(lost)
+        files[lost.file] = certificate_file(lost)
     for clock in known.timestamp_authorities:
         if clock.id == found:
             if why.invalid_from is not None:
@@ -261,11 +261,29 @@ def revoke_certificate(
     gone = RevokedCertificate(name, now, why.reason, why.invalid_from)
     own = own_store(directory)
     others = [one for one in own.authorities if one.id != root]
-    same = [one for one in known.authorities if one.id == root]
-    changed = [replace(one, file=f"{root[:8]}.pem", revoked=(*one.revoked, gone)) for one in same]
+    first, *rest = _entries_of(root, known)
+    changed = [replace(first, revoked=(*first.revoked, gone)), *rest]
     files = {one.file: certificate_file(one) for one in changed}
     write_store(directory, replace(own, authorities=(*others, *changed)), files)
     return name
+
+
+def _entries_of(root: str, known: TrustStore) -> list[TrustedAuthority]:
+    """The entries of a root as one trust file has them: they share a file, and each names somebody.
+
+    Where one store took the place of another, what is left of the other are its revocations: those
+    stay with it, or go to the first entry that is written.
+    """
+    same = [one for one in known.authorities if one.id == root]
+    issuers = tuple(dict.fromkeys(issuer for one in same for issuer in one.issuers))
+    revoked = tuple(dict.fromkeys(gone for one in same for gone in one.revoked))
+    named = [one for one in same if one.identities or one.subjects]
+    return [
+        replace(
+            one, file=f"{root[:8]}.pem", issuers=issuers, revoked=revoked if one is named[0] else ()
+        )
+        for one in named
+    ]
 
 
 def _from_now(days: int) -> tuple[datetime, datetime]:

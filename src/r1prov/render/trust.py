@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from r1prov.text import printable, table
+from r1prov.trust.authorities import TimestampAuthority
 from r1prov.trust.purpose import Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from r1prov.trust.authorities import TimestampAuthority, TrustedAuthority
+    from r1prov.trust.authorities import TrustedAuthority
     from r1prov.trust.certificates import Certificate
     from r1prov.trust.store import TrustedKey, TrustStore
 
@@ -39,7 +40,7 @@ def render_trust_store(store: TrustStore, now: datetime) -> str:
                     "",
                     "",
                     "",
-                    _revoked(gone.revoked_at, gone.reason),
+                    _revoked(gone.revoked_at, gone.reason, gone.invalid_from),
                 )
                 for gone in one.revoked
             ]
@@ -65,14 +66,16 @@ def _row(
 
 def _state(one: TrustedKey | TrustedAuthority | TimestampAuthority, now: datetime) -> str:
     if one.revoked_at is not None:
-        return _revoked(one.revoked_at, one.revoked_reason or "")
+        since = None if isinstance(one, TimestampAuthority) else one.invalid_from
+        return _revoked(one.revoked_at, one.revoked_reason or "", since)
     if now >= one.valid_until:
         return "expired"
     return "not valid yet" if now < one.valid_from else "good"
 
 
-def _revoked(day: datetime, reason: str) -> str:
-    return f"revoked {day:%Y-%m-%d}: {printable(reason)}"
+def _revoked(day: datetime, reason: str, since: datetime | None) -> str:
+    but = f", but for what is timestamped before {since:%Y-%m-%d %H:%MZ}" if since else ""
+    return f"revoked {day:%Y-%m-%d}: {printable(reason)}{but}"
 
 
 def render_certificates(certificates: Sequence[Certificate]) -> str:

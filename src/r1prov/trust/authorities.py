@@ -6,7 +6,7 @@ to have been made, else now. Revocation is what the trust store says; nothing is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from r1prov.text import quoted
@@ -153,12 +153,15 @@ class Vouched:
         detail: One sentence (may hold untrusted text).
         authority: The authority that came furthest; None without any.
         identities: The names asked for that the certificate bears, if it is good.
+        counted_as: Those that any other authority asks for as well: a threshold must know its
+            holder by each of them.
     """
 
     state: SignatureState
     detail: str
     authority: TrustedAuthority | None = None
     identities: tuple[str, ...] = ()
+    counted_as: tuple[str, ...] = ()
 
 
 def vouch(
@@ -197,7 +200,9 @@ def vouch(
             if one in same or certificate.is_fingerprint
         ]
         answers.append(_ask(authority, same, gone, leaf, issuers, model, now, proven))
-    return max(answers, key=lambda one: _FURTHEST.index(one.state))
+    furthest = max(answers, key=lambda one: _FURTHEST.index(one.state))
+    names = (name for one in answers for name in one.identities)
+    return replace(furthest, counted_as=tuple(dict.fromkeys(names)))
 
 
 def _ask(

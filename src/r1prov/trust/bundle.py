@@ -141,7 +141,15 @@ def with_timestamp(raw: bytes, timestamp: bytes, *, subject: str) -> bytes:
             f"{subject} has {MAX_SIGNATURES} timestamps, and takes no more", subject=subject
         )
     material["timestampVerificationData"] = _stamped(stamps)
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+    grown = json.dumps(value, separators=(",", ":")).encode() + b"\n"
+    cap = MAX_OMS_BUNDLE_BYTES if "dsseEnvelope" in value else MAX_BUNDLE_BYTES
+    if len(grown) > cap:
+        # Nobody would read it, and it takes the place of one that is read.
+        raise BundleError(
+            f"{subject} with one timestamp more has {len(grown):,} bytes; the cap is {cap:,}",
+            subject=subject,
+        )
+    return grown
 
 
 def count_timestamps(raw: bytes, *, subject: str) -> int:

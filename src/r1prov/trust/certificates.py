@@ -61,6 +61,8 @@ class Certificate:
         authority: Whether it may issue certificates (basicConstraints, keyUsage).
         max_issuers: How many further issuers may stand below it; None for any number.
         signs: Whether its key may sign data (keyUsage digitalSignature, or no keyUsage).
+        commits: Whether its key may sign what it stands by for good (keyUsage contentCommitment,
+            once nonRepudiation).
         purposes: Extended key usages; None where it has none, which means any.
         purposes_critical: Whether whoever does not understand the extended key usages must refuse.
         fault: Why it can be part of no chain, or None.
@@ -77,6 +79,7 @@ class Certificate:
     authority: bool
     max_issuers: int | None
     signs: bool
+    commits: bool
     purposes: frozenset[str] | None
     purposes_critical: bool
     fault: str | None
@@ -222,6 +225,7 @@ def _certificate(der: bytes, parsed: x509.Certificate, key: PublicKey) -> Certif
         authority=bool(basic and basic.ca) and (usage is None or usage.key_cert_sign),
         max_issuers=basic.path_length if basic and basic.ca else None,
         signs=usage is None or usage.digital_signature,
+        commits=usage is not None and usage.content_commitment,
         purposes=None if purposes is None else frozenset(one.dotted_string for one in purposes),
         purposes_critical=_EXT_KEY_USAGE in extensions and extensions[_EXT_KEY_USAGE].critical,
         fault=_fault(parsed, extensions),

@@ -147,7 +147,8 @@ class _Search:
         common = self._common_fault(leaf)
         if common is not None:
             return common
-        if not leaf.signs:
+        # Authorities of time may have either (ETSI EN 319 422, OpenSSL's purpose `timestampsign`).
+        if not leaf.signs and not (leaf.commits and self._purpose == TIME_STAMPING):
             return _usage(leaf, "may not sign data", "keyUsage digitalSignature", "without it")
         if leaf.purposes is None or self._purpose not in leaf.purposes:
             found = "none" if leaf.purposes is None else ", ".join(sorted(leaf.purposes))

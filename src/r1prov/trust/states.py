@@ -72,7 +72,8 @@ class SignatureCheck:
         state: What became of it.
         detail: One sentence (may hold untrusted text).
         identities: Of a good signature with a certificate: the names asked for that it bears.
-        authority: Id of the authority that vouches for it; None of a trusted key's.
+        authority: Id of the authority that vouches for it; None if none does.
+        counted_as: Further names of its signer, which make no other signer of it.
         timestamps: Timestamps over it.
     """
 
@@ -83,6 +84,7 @@ class SignatureCheck:
     detail: str
     identities: tuple[str, ...] = ()
     authority: str | None = None
+    counted_as: tuple[str, ...] = ()
     timestamps: tuple[TimestampCheck, ...] = ()
 
     @property
@@ -116,7 +118,7 @@ def different_signers(checks: Iterable[SignatureCheck]) -> int:
     for one in checks:
         if one.state is not SignatureState.GOOD:
             continue
-        names = {one.key_id, *one.identities}
+        names = {one.key_id, *one.identities, *one.counted_as}
         same = [group for group in groups if group & names]
         groups = [group for group in groups if not group & names]
         groups.append(names.union(*same))

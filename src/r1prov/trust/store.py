@@ -208,7 +208,18 @@ def _check_certified(
         state, detail = standing(key, model, now, proven)
         final = state in (SignatureState.GOOD, SignatureState.REVOKED)
         if final or answer.state is SignatureState.CERTIFICATE_UNTRUSTED:
-            return SignatureCheck(name, key.key.key_id, key.owner, state, detail, timestamps=stamps)
+            # The names stay: a threshold must not count who has another certificate of them twice.
+            return SignatureCheck(
+                bundle=name,
+                key_id=key.key.key_id,
+                owner=key.owner,
+                state=state,
+                detail=detail,
+                identities=answer.identities,
+                authority=answer.authority.id if answer.identities and answer.authority else None,
+                counted_as=answer.counted_as,
+                timestamps=stamps,
+            )
     return SignatureCheck(
         bundle=name,
         key_id=leaf.key.key_id,
@@ -217,6 +228,7 @@ def _check_certified(
         detail=answer.detail + _when(proven, answer.state),
         identities=answer.identities,
         authority=answer.authority.id if answer.authority else None,
+        counted_as=answer.counted_as,
         timestamps=stamps,
     )
 
@@ -297,8 +309,7 @@ def merge(stores: Iterable[TrustStore]) -> TrustStore:
     for store in stores:
         for key in store.keys:
             known = keys.get(key.key.spki)
-            if known is None or known.revoked_at is None:
-                keys[key.key.spki] = key
+            keys[key.key.spki] = key if known is None else _with_revocation(key, known)
         for root in {one.id: None for one in store.authorities}:
             lost = [one for one in authorities.get(root, ()) if one.revoked_at or one.revoked]
             own = [one for one in store.authorities if one.id == root]
@@ -315,6 +326,23 @@ def merge(stores: Iterable[TrustStore]) -> TrustStore:
         tuple(locations),
         tuple(one for same in authorities.values() for one in same),
         tuple(clocks.values()),
+    )
+
+
+def _with_revocation(key: TrustedKey, earlier: TrustedKey) -> TrustedKey:
+    """A key with its own revocation or that of an earlier store, whichever refuses more."""
+    if earlier.revoked_at is None:
+        return key
+    if key.revoked_at is not None and (
+        key.invalid_from is None
+        or (earlier.invalid_from is not None and key.invalid_from <= earlier.invalid_from)
+    ):
+        return key
+    return replace(
+        key,
+        revoked_at=earlier.revoked_at,
+        revoked_reason=earlier.revoked_reason,
+        invalid_from=earlier.invalid_from,
     )
 
 

@@ -136,14 +136,17 @@ class _Clock:
         """`socket.create_connection`, watched."""
         made = socket.create_connection(*arguments, **named)
         with self._lock:
+            if self.over:  # several addresses were tried, each for its own time
+                made.close()
+                raise TimeoutError
             # A second handle, since TLS takes the first one over.
             self._sockets.append(made.dup())
         return made
 
     def shut(self) -> None:
         """Time is up."""
-        self.over = True
         with self._lock:
+            self.over = True
             for one in self._sockets:
                 with contextlib.suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)

@@ -103,7 +103,8 @@ def check_timestamp(
     except _RefusedError as why:
         return TimestampCheck(why.state, why.detail, hint=why.hint)
     # The signature was there when the authority saw it: at the latest at the end of its accuracy.
-    latest = token.time + token.accuracy
+    # And it is there now, however far the authority says that its clock may be off.
+    latest = min(token.time + token.accuracy, now)
     when = f"{latest:%Y-%m-%d %H:%M:%SZ}"
     return TimestampCheck(
         TimestampState.GOOD, f"made before {when}, by the clock of {authority.owner}", latest

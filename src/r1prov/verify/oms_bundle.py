@@ -179,8 +179,10 @@ def attribute(file: BundleFile, trust: TrustStore, now: datetime) -> Attribution
             found=error.found,
             hint=error.hint,
         )
-        owner = next(one.owner for one in trust.keys if one.key == key)
-        check = SignatureCheck(name, key.key_id, owner, SignatureState.GOOD, "signs no statement")
+        # No listed key with a certificate: whether its holder may sign is not even asked.
+        owner = next((one.owner for one in trust.keys if one.key == key), None)
+        state = SignatureState.OUT_OF_SCOPE if roots else SignatureState.GOOD
+        check = SignatureCheck(name, key.key_id, owner, state, "signs no statement")
         return Attribution(_untrusted(check), key, None, (broken,))
     signed = pre_authentication_encoding(envelope.payload_type, envelope.payload)
     message = MessageBundle(
