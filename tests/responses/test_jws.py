@@ -110,6 +110,7 @@ ED = {"alg": "EdDSA"}
 HEADERS = {
     "no alg": {},
     "alg no text": {"alg": 1},
+    "crit null": ED | {"crit": None},
     "crit empty": ED | {"crit": []},
     "crit no list": ED | {"crit": "b64", "b64": False},
     "crit twice": ED | {"crit": ["b64", "b64"], "b64": False},

@@ -24,6 +24,7 @@ from signed import (
 
 from r1prov.errors import ResponseError
 from r1prov.responses import aci, near
+from r1prov.responses.exchange import BodyDigests
 from r1prov.responses.jcs import canonical
 from r1prov.responses.keys import address_key
 from r1prov.responses.policy import ResponsePolicy
@@ -215,6 +216,13 @@ def test_a_model_may_have_an_alias():
     assert rules(near_verdict(exchange)) == {"response-model"}
     aliases = {"deepseek-r1": "deepseek-ai/DeepSeek-R1"}
     assert near_verdict(exchange, aliases=aliases).state is State.VERIFIED
+
+
+def test_a_model_that_cannot_be_compared_is_no_pass():
+    exchange = with_near(unsigned(), near_receipt())
+    digests = BodyDigests.of(REQUEST_BODY)
+    report = near_verdict(with_request(exchange, body=None, body_digests=digests))
+    assert (report.state, report.exit_status) == (State.UNCHECKED, 3)
 
 
 def test_the_older_form_names_no_model_and_says_so():

@@ -34,6 +34,7 @@ from r1prov.responses.jws import create_jws
 from r1prov.responses.message import exchange_message
 from r1prov.responses.policy import COVER, Promise, ResponsePolicy
 from r1prov.responses.report import State
+from r1prov.responses.structured_fields import Item, parse_dictionary, write_dictionary
 from r1prov.responses.verify import verify_exchange
 from r1prov.verify.findings import Verdict
 
@@ -491,6 +492,41 @@ def test_an_answer_is_taken_once():
         assert verdict(exchange, seen=memory).state is State.VERIFIED
         assert rules(verdict(exchange, seen=memory)) == {"response-replayed"}
     assert len(memory.known) == 3
+
+
+P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+P384 = 2**384 - 0x389CB27E0BC8D220A7E5F24DB74F58851313E695333AD68D
+
+
+@pytest.mark.parametrize(("kind", "order"), [("ecdsa-p256", P256), ("ecdsa-p384", P384)])
+def test_an_ecdsa_signature_in_its_other_spelling_is_no_new_answer(kind, order):
+    key, memory = signing_key(kind), Memory()
+    exchange = signed(key=key)
+    assert verdict(exchange, policy(key), seen=memory).state is State.VERIFIED
+    ((_, member),) = parse_dictionary(
+        [dict(exchange.response.headers)["Signature"]], name="signature"
+    ).items()
+    r, s = member.value[: len(member.value) // 2], member.value[len(member.value) // 2 :]
+    other = r + (order - int.from_bytes(s, "big")).to_bytes(len(s), "big")
+    again = with_header(exchange, "signature", write_dictionary({"sig1": Item(other)}))
+    assert verdict(again, policy(key)).state is State.VERIFIED
+    assert rules(verdict(again, policy(key), seen=memory)) == {"response-replayed"}
+
+
+def test_a_signature_that_ended_before_it_was_made_never_counts():
+    report = verdict(signed(expires=CREATED - 1))
+    assert rules(report) == {"response-expired"}
+    assert verdict(signed(expires=CREATED + 1)).state is State.VERIFIED
+
+
+def test_trailers_that_were_captured_can_be_signed():
+    exchange = with_response(unsigned(), trailers=(("X-Usage", "7"),))
+    exchange = signed(exchange, components=[*COVER, "x-usage;tr"])
+    assert verdict(exchange).state is State.VERIFIED
+    other = with_response(exchange, trailers=(("X-Usage", "8"),))
+    assert verdict(other).state is State.INVALID
+    gone = verdict(with_response(exchange, trailers=()))
+    assert (gone.state, gone.exit_status) == (State.UNCHECKED, 3)
 
 
 def test_what_is_bad_is_not_remembered():

@@ -14,7 +14,7 @@ from r1prov.text import quoted
 if TYPE_CHECKING:
     from r1prov.responses.exchange import Exchange, Headers, Request
 
-_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
+DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 # What stays as it is when a query parameter is encoded again: the application/x-www-form-urlencoded
 # percent-encode set of the URL standard, which RFC 9421 section 2.2.8 names.
 _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789*-._")
@@ -108,7 +108,7 @@ def normal_authority(text: str, scheme: str) -> str:
             expected="a host, and a port if there is one",
         )
     host, port = match.group(1).lower(), match.group(2)
-    return host if port in (None, "", _DEFAULT_PORTS.get(scheme)) else f"{host}:{port}"
+    return host if port in (None, "", DEFAULT_PORTS.get(scheme)) else f"{host}:{port}"
 
 
 def request_message(request: Request, redacted: frozenset[str] = frozenset()) -> RequestMessage:
@@ -147,6 +147,7 @@ def request_message(request: Request, redacted: frozenset[str] = frozenset()) ->
         query=query,
         target=target,
         headers=request.headers,
+        trailers=request.trailers,
         redacted=_parts_of(redacted, "request."),
     )
 
@@ -162,6 +163,7 @@ def exchange_message(exchange: Exchange) -> ResponseMessage:
         status=exchange.response.status,
         headers=exchange.response.headers,
         request=request_message(exchange.request, redacted),
+        trailers=exchange.response.trailers,
         redacted=_parts_of(redacted, "response."),
     )
 
