@@ -148,6 +148,16 @@ def test_texts_that_are_refused(text):
         parse_jws(text)
 
 
+def test_a_payload_that_it_brings_along_has_to_be_the_body():
+    jws = parse_jws(made())
+    assert jws.verify(signing_key().public, RESPONSE_BODY)
+    attached = encode(ED, body=b64url(RESPONSE_BODY).encode(), payload="")
+    start, _, end = attached.split(".")
+    good, bad = (f"{start}.{b64url(one)}.{end}" for one in (RESPONSE_BODY, b"other"))
+    assert parse_jws(good).verify(signing_key().public, RESPONSE_BODY)
+    assert not parse_jws(bad).verify(signing_key().public, RESPONSE_BODY)
+
+
 def test_a_bound_answer_is_verified():
     report = verified(made(nonce="n"))
     assert (report.state, report.scheme, report.exit_status) == (State.VERIFIED, "jws", 0)

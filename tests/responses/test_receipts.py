@@ -427,3 +427,9 @@ def test_any_changed_character_of_a_near_receipt_fails(name, data):
     changed = value | {name: text[:at] + new + text[at + 1 :]}
     report = verdict(with_near(unsigned(), changed), keys=(signing_key().public,))
     assert report.state is State.INVALID
+
+
+def test_a_key_set_has_no_name_twice():
+    entry = keyset()["receipt_signing_keys"][0]
+    with pytest.raises(ResponseError, match="two keys called"):
+        aci.keyset_of(keyset(receipt_signing_keys=[entry, entry]))

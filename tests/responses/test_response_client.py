@@ -463,6 +463,15 @@ def test_a_name_that_stands_twice_is_invalid_wherever_it_stands(tmp_path):
     assert answers(f'{{"b": {text}, "b": {text}}}', tmp_path) == [("b", "valid")] * 2
 
 
+def test_a_number_that_python_does_not_read_spoils_one_line_only(tmp_path):
+    text = json.dumps(
+        {"vectors": [near_receipt() | {"id": "a"}, near_receipt() | {"id": "\ud800"}]}
+    )
+    text = text.replace('{"vectors": [', '{"vectors": [{"id": "x", "jws": ' + "9" * 5000 + "}, ")
+    found = answers(text, tmp_path)
+    assert [state for _, state in found] == ["invalid", "valid-uncovered", "valid-uncovered"]
+
+
 def test_cases_and_vectors_in_one_file(tmp_path):
     value = {"cases": [case_of(FULL)], "vectors": [near_receipt()], "keys": RFC["keys"]}
     assert answers(value, tmp_path) == [(FULL, "valid"), ("#0", "valid-uncovered")]

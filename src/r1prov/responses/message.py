@@ -19,6 +19,7 @@ DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 # percent-encode set of the URL standard, which RFC 9421 section 2.2.8 names.
 _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789*-._")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_GAP = re.compile(r"[\x00-\x20\x7f]")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/@?#\s]+)(?::([0-9]*))?")
 
 
@@ -76,7 +77,8 @@ def split_url(url: str) -> SplitResult:
         ResponseError: It is no absolute URL.
     """
     try:
-        parts = urlsplit(url)
+        # `urlsplit` drops line feeds and tabs: then two URLs would be one.
+        parts = urlsplit(url if _GAP.search(url) is None else "")
         _ = parts.port
     except ValueError:
         parts = SplitResult("", "", "", "", "")
