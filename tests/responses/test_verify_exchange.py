@@ -30,13 +30,13 @@ from signed import (
 
 from r1prov.responses.components import parse_component
 from r1prov.responses.exchange import BodyDigests, Exchange, Redaction, Request, Response
-from r1prov.responses.http_signature import create_signature
+from r1prov.responses.http_signature import create_signature, read_signatures
 from r1prov.responses.jws import create_jws
 from r1prov.responses.keys import b64url
 from r1prov.responses.message import exchange_message
 from r1prov.responses.policy import COVER, Promise, ResponsePolicy
 from r1prov.responses.report import State
-from r1prov.responses.structured_fields import Item, parse_dictionary, write_dictionary
+from r1prov.responses.structured_fields import Item, write_dictionary
 from r1prov.responses.verify import verify_exchange
 from r1prov.verify.findings import Verdict
 
@@ -561,10 +561,9 @@ def test_an_ecdsa_signature_in_its_other_spelling_is_no_new_answer(kind, order):
     key, memory = signing_key(kind), Memory()
     exchange = signed(key=key)
     assert verdict(exchange, policy(key), seen=memory).state is State.VERIFIED
-    ((_, member),) = parse_dictionary(
-        [dict(exchange.response.headers)["Signature"]], name="signature"
-    ).items()
-    r, s = member.value[: len(member.value) // 2], member.value[len(member.value) // 2 :]
+    (made,) = read_signatures(exchange.response.headers)
+    middle = len(made.signature) // 2
+    r, s = made.signature[:middle], made.signature[middle:]
     other = r + (order - int.from_bytes(s, "big")).to_bytes(len(s), "big")
     again = with_header(exchange, "signature", write_dictionary({"sig1": Item(other)}))
     assert verdict(again, policy(key)).state is State.VERIFIED
@@ -583,6 +582,10 @@ def test_trailers_that_were_captured_can_be_signed():
     assert verdict(exchange).state is State.VERIFIED
     other = with_response(exchange, trailers=(("X-Usage", "8"),))
     assert verdict(other).state is State.INVALID
+    asked = with_request(unsigned(), trailers=(("X-Ask", "1"),))
+    asked = signed(asked, components=[*COVER, "x-ask;req;tr"])
+    assert verdict(asked).state is State.VERIFIED
+    assert verdict(with_request(asked, trailers=(("X-Ask", "2"),))).state is State.INVALID
     gone = verdict(with_response(exchange, trailers=()))
     assert (gone.state, gone.exit_status) == (State.UNCHECKED, 3)
 
