@@ -110,6 +110,7 @@ ED = {"alg": "EdDSA"}
 HEADERS = {
     "no alg": {},
     "alg no text": {"alg": 1},
+    "crit null": ED | {"crit": None},
     "crit empty": ED | {"crit": []},
     "crit no list": ED | {"crit": "b64", "b64": False},
     "crit twice": ED | {"crit": ["b64", "b64"], "b64": False},
@@ -145,6 +146,16 @@ def test_headers_that_are_refused(name):
 def test_texts_that_are_refused(text):
     with pytest.raises(ResponseError):
         parse_jws(text)
+
+
+def test_a_payload_that_it_brings_along_has_to_be_the_body():
+    jws = parse_jws(made())
+    assert jws.verify(signing_key().public, RESPONSE_BODY)
+    attached = encode(ED, body=b64url(RESPONSE_BODY).encode(), payload="")
+    start, _, end = attached.split(".")
+    good, bad = (f"{start}.{b64url(one)}.{end}" for one in (RESPONSE_BODY, b"other"))
+    assert parse_jws(good).verify(signing_key().public, RESPONSE_BODY)
+    assert not parse_jws(bad).verify(signing_key().public, RESPONSE_BODY)
 
 
 def test_a_bound_answer_is_verified():

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -221,6 +222,29 @@ def test_origins(url, origin):
     assert origin_of(url) == origin
 
 
+@pytest.mark.parametrize(
+    ("pattern", "url", "good"),
+    [
+        ("https://[::1]:8080", "https://[::1]:8080/v1", True),
+        ("https://[::1]:8080", "https://1:8080/v1", False),
+        ("https://[0-9]*", "https://5.example.com/", False),
+        ("https://API.example.com", "https://api.example.com/", True),
+        ("https://api.example.com:443", "https://api.example.com/", True),
+        ("http://api.example.com:443", "http://api.example.com/", False),
+        ("https://api?.example.com", "https://api1.example.com/", True),
+        ("https://api?.example.com", "https://api.example.com/", False),
+        ("https://*.example.com", "https://api.example.com:8443/", False),
+        ("https://*.example.com", "https://apixexample.com/", False),
+        ("https://api.example.com", "https://api.example.com.evil.org/", False),
+        ("https://api.example.com", "https://api.example.com@evil.org/", False),
+        ("*", "http://[::1]/", True),
+    ],
+)
+def test_a_pattern_of_origins_has_two_wildcards_and_no_class(pattern, url, good):
+    key = replace(signing_key().public, origins=(pattern,))
+    assert key.answers_for(origin_of(url)) is good
+
+
 def test_base64url_has_one_spelling():
     assert from_b64url("YQ") == b"a"
     for wrong in ("YQ==", "YR", "Y", "Y Q", "Y+", "é"):
@@ -260,6 +284,11 @@ def test_a_trust_file_says_owner_validity_and_models(tmp_path, monkeypatch):
     assert key.valid_until is not None
     assert key.valid_from < datetime.now(UTC) < key.valid_until
     assert any(len(name) == 64 for name in key.names)
+    # A key that is narrowed to verdicts may not also answer for a provider.
+    assert run(["key", "generate", "ci.pem", "--algorithm", "ed25519", "--no-passphrase"]) == 0
+    add = ["key", "add", "ci.pem.pub", "--owner", "ci", "--model", "*", "--may", "attestations"]
+    assert run([*add, "--keys", "keys"]) == 0
+    assert {key.algorithm for key in load_keys(tmp_path / "keys")} == set(found)
     (tmp_path / "keys" / "trust.toml").write_text("schema = 1")
     with pytest.raises(TrustFileError):
         load_keys(tmp_path / "keys")

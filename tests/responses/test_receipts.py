@@ -24,6 +24,7 @@ from signed import (
 
 from r1prov.errors import ResponseError
 from r1prov.responses import aci, near
+from r1prov.responses.exchange import BodyDigests
 from r1prov.responses.jcs import canonical
 from r1prov.responses.keys import address_key
 from r1prov.responses.policy import ResponsePolicy
@@ -215,6 +216,13 @@ def test_a_model_may_have_an_alias():
     assert rules(near_verdict(exchange)) == {"response-model"}
     aliases = {"deepseek-r1": "deepseek-ai/DeepSeek-R1"}
     assert near_verdict(exchange, aliases=aliases).state is State.VERIFIED
+
+
+def test_a_model_that_cannot_be_compared_is_no_pass():
+    exchange = with_near(unsigned(), near_receipt())
+    digests = BodyDigests.of(REQUEST_BODY)
+    report = near_verdict(with_request(exchange, body=None, body_digests=digests))
+    assert (report.state, report.exit_status) == (State.UNCHECKED, 3)
 
 
 def test_the_older_form_names_no_model_and_says_so():
@@ -419,3 +427,9 @@ def test_any_changed_character_of_a_near_receipt_fails(name, data):
     changed = value | {name: text[:at] + new + text[at + 1 :]}
     report = verdict(with_near(unsigned(), changed), keys=(signing_key().public,))
     assert report.state is State.INVALID
+
+
+def test_a_key_set_has_no_name_twice():
+    entry = keyset()["receipt_signing_keys"][0]
+    with pytest.raises(ResponseError, match="two keys called"):
+        aci.keyset_of(keyset(receipt_signing_keys=[entry, entry]))

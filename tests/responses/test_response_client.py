@@ -1,15 +1,20 @@
 """The adapter `tests/conformance/response-client`: the vectors, and vectors bent in every way."""
 
 import copy
+import hmac
 import json
 import os
 import subprocess
 import sys
+from base64 import b64encode
+from gzip import compress
+from hashlib import sha512
 from pathlib import Path
 from typing import Any
 
 import pytest
-from receipts import aci_receipt, keyset, near_receipt
+from cryptography.hazmat.primitives import serialization
+from receipts import N, aci_receipt, keyset, near_receipt
 from signed import (
     REQUEST_BODY,
     RESPONSE_BODY,
@@ -21,6 +26,8 @@ from signed import (
     signing_key,
     unsigned,
     vectors,
+    with_header,
+    with_response,
 )
 
 from r1prov.responses.jws import create_jws
@@ -110,7 +117,13 @@ BENT = {
         lambda c: c["message"].update(body="{}"),
         "valid-uncovered",
     ),
-    "open one without a body": ("B.2.6 sig-b26", lambda c: c["message"].update(body=None), "valid"),
+    "open one whose body was taken": (
+        "B.2.6 sig-b26",
+        lambda c: c["message"].update(body=""),
+        "valid-uncovered",  # it has a Content-Length
+    ),
+    "two signatures": (FULL, lambda c: c.update(signature_b64="YQ=="), "invalid"),
+    "neither request nor response": (FULL, lambda c: c["message"].update(kind="x"), "invalid"),
     "body in base64": (
         FULL,
         lambda c: c["message"].update(body_b64="eyJoZWxsbyI6ICJ3b3JsZCJ9", body=None),
@@ -251,6 +264,49 @@ def test_components_that_the_vectors_do_not_have(tmp_path):
         ("whole", "valid"),
         ("status", "valid-uncovered"),
     ]
+    taken = copy.deepcopy(status)
+    taken["message"]["body"] = ""
+    none = http_vector(
+        signed(with_response(exchange, status=204), key=key, components=["@status"], keyid="k"), "n"
+    )
+    none["message"] |= {"status": 204, "body": ""}
+    named = {"k": {"jwk": RFC["keys"]["test-key-ed25519"]["jwk"] | {"alg": "EdDSA"}}}
+    found = answers({"cases": [taken, none], "keys": named}, tmp_path)
+    assert [state for _, state in found] == ["valid-uncovered", "valid"]
+    named["k"]["jwk"]["alg"] = "ES256"
+    assert answers({"cases": [none], "keys": named}, tmp_path) == [("n", "invalid")]
+
+
+def test_digests_that_count_and_digests_that_do_not(tmp_path):
+    right, wrong = digest_of(RESPONSE_BODY), digest_of(b"{}")
+    unknown = "md5=:1B2M2Y8AsgTpgAmY7PhCfg==:"
+    long = "sha-512=:" + b64encode(sha512(b"{}").digest()).decode() + ":"
+    fields = {
+        "unknown only": (unknown, "content-digest", "valid-uncovered"),
+        "unknown beside": (f"{unknown}, {right}", "content-digest", "valid"),
+        "one wrong": (f"{right}, {long}", "content-digest", "invalid"),
+        "the wrong one is open": (f"{right}, {long}", 'content-digest;key="sha-256"', "valid"),
+        "the right one is open": (f"{right}, {long}", 'content-digest;key="sha-512"', "invalid"),
+        "wrong": (wrong, "content-digest", "invalid"),
+        "wrong, and open": (wrong, "@status", "valid-uncovered"),
+        "gzip": (digest_of(compress(RESPONSE_BODY)), "content-digest", "invalid"),
+    }
+    cases = []
+    for name, (field, component, _) in fields.items():
+        exchange = with_header(unsigned(), "content-digest", field)
+        made = signed(exchange, key=rfc_signing_key("ed25519"), components=[component], keyid="k")
+        cases.append(http_vector(made, name))
+    repr_digest = with_header(unsigned(), "content-digest", wrong)
+    repr_digest = with_response(
+        repr_digest, headers=(*repr_digest.response.headers[:1], ("Repr-Digest", right))
+    )
+    made = signed(
+        repr_digest, key=rfc_signing_key("ed25519"), components=["repr-digest"], keyid="k"
+    )
+    cases.append(http_vector(made, "repr"))
+    found = answers({"cases": cases, "keys": {"k": RFC["keys"]["test-key-ed25519"]}}, tmp_path)
+    expected = [(name, state) for name, (_, _, state) in fields.items()]
+    assert found == [*expected, ("repr", "valid-uncovered")]
 
 
 def jwk_of(key):
@@ -285,6 +341,37 @@ def test_jws_vectors_that_are_bent(tmp_path):
         tmp_path,
     )
     assert [state for _, state in found] == ["valid", *["invalid"] * 12, "valid"]
+
+
+@pytest.mark.parametrize("alg", ["RS256", "PS512"])
+def test_an_rsa_key_that_names_no_algorithm(alg, tmp_path):
+    algorithm = {"RS256": "rsa-v1_5-sha256", "PS512": "rsa-pss-sha512"}[alg]
+    key = rfc_signing_key(algorithm)
+    name = "test-key-rsa" if alg == "RS256" else "test-key-rsa-pss"
+    jwk = {k: RFC["keys"][name]["jwk"][k] for k in ("kty", "n", "e")}
+    pem = key._material.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    text = create_jws(RESPONSE_BODY, key, kid="k", iat=1, request_body=b"", status=200)
+    good = {"jws": text, "payload": RESPONSE_BODY.decode()}
+    header = b64url(b'{"alg":"HS256"}')
+    confused = hmac.digest(pem, f"{header}.{b64url(RESPONSE_BODY)}".encode(), "sha256")
+    other = {"RS256": "PS512", "PS512": "RS256"}[alg]
+    found = answers(
+        {
+            "jwk": good | {"jwk": jwk},
+            "jwk with its own": good | {"jwk": jwk | {"alg": alg}},
+            "jwk for another": good | {"jwk": jwk | {"alg": other}},
+            "pem": good | {"pem": pem.decode()},
+            "HMAC under the public key": good
+            | {"jws": f"{header}..{b64url(confused)}", "pem": pem.decode()},
+        },
+        tmp_path,
+    )
+    assert [state for _, state in found] == ["valid", "valid", "invalid", "valid", "invalid"]
+
+
+ENDED = keyset(not_after=1)
 
 
 def test_receipt_vectors_that_are_bent(tmp_path):
@@ -327,6 +414,30 @@ def test_receipt_vectors_that_are_bent(tmp_path):
         "aci, no events": (aci | {"receipt": aci_receipt(events=[{"type": "x"}])}, "invalid"),
         "aci, receipt no object": (aci | {"receipt": []}, "invalid"),
         "aci, odd types": (aci | {"statement": 5}, "invalid"),
+        "near, another model was asked for": (
+            near_receipt(model="deepseek-r1-distill") | bodies,
+            "invalid",
+        ),
+        "near, an algorithm that there is not": (
+            near | bodies | {"signing_algo": "rsa"},
+            "invalid",
+        ),
+        "near, the other s": (near | bodies | {"signature": high_s(near["signature"])}, "invalid"),
+        "near, v of 0": (
+            near | bodies | {"signature": near["signature"][:-2] + "00"},
+            "invalid",
+        ),
+        "aci, another model was asked for": (
+            aci | {"receipt": aci_receipt(model="x")} | bodies,
+            "invalid",
+        ),
+        "aci, served after its keys ended": (
+            {"receipt": aci_receipt(of=ENDED), "keyset": ENDED} | bodies,
+            "invalid",
+        ),
+        "aci, two signatures": (aci | bodies | {"signature": "00" * 64}, "invalid"),
+        "aci, report data": (aci | bodies | {"report_data": "00" * 32}, "invalid"),
+        "aci, canonical key set": (aci | bodies | {"keyset_jcs": "{}"}, "invalid"),
         "webhook without a secret": ({"headers": {"webhook-signature": "v1,x"}}, "invalid"),
         "nothing": ({}, "invalid"),
     }
@@ -335,6 +446,35 @@ def test_receipt_vectors_that_are_bent(tmp_path):
     assert answers(value, tmp_path) == expected
     # A list alone, too.
     assert answers(value["vectors"], tmp_path) == expected
+
+
+def high_s(signature):
+    raw = bytes.fromhex(signature[2:])
+    s = N - int.from_bytes(raw[32:64], "big")
+    return "0x" + (raw[:32] + s.to_bytes(32, "big") + bytes([55 - raw[64]])).hex()
+
+
+def test_a_name_that_stands_twice_is_invalid_wherever_it_stands(tmp_path):
+    one = json.dumps({"id": "a", "receipt": aci_receipt(), "keyset": keyset()})
+    assert answers(f'{{"vectors": [{one}]}}', tmp_path) == [("a", "valid-uncovered")]
+    twice = one.replace('"method"', '"method": "GET", "method"')
+    assert answers(f'{{"vectors": [{twice}]}}', tmp_path) == [("a", "invalid")]
+    text = json.dumps(vectors("jws")["rfc7797_4.1"])
+    assert answers(f'{{"b": {text}, "b": {text}}}', tmp_path) == [("b", "valid")] * 2
+
+
+def test_a_number_that_python_does_not_read_spoils_one_line_only(tmp_path):
+    text = json.dumps(
+        {"vectors": [near_receipt() | {"id": "a"}, near_receipt() | {"id": "\ud800"}]}
+    )
+    text = text.replace('{"vectors": [', '{"vectors": [{"id": "x", "jws": ' + "9" * 5000 + "}, ")
+    found = answers(text, tmp_path)
+    assert [state for _, state in found] == ["invalid", "valid-uncovered", "valid-uncovered"]
+
+
+def test_cases_and_vectors_in_one_file(tmp_path):
+    value = {"cases": [case_of(FULL)], "vectors": [near_receipt()], "keys": RFC["keys"]}
+    assert answers(value, tmp_path) == [(FULL, "valid"), ("#0", "valid-uncovered")]
 
 
 def test_every_member_of_every_vector_may_be_anything(tmp_path):

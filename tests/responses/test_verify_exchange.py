@@ -1,5 +1,6 @@
 """Whole exchanges: one state each, and any changed byte of what is covered fails."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -29,11 +30,13 @@ from signed import (
 
 from r1prov.responses.components import parse_component
 from r1prov.responses.exchange import BodyDigests, Exchange, Redaction, Request, Response
-from r1prov.responses.http_signature import create_signature
+from r1prov.responses.http_signature import create_signature, read_signatures
 from r1prov.responses.jws import create_jws
+from r1prov.responses.keys import b64url
 from r1prov.responses.message import exchange_message
 from r1prov.responses.policy import COVER, Promise, ResponsePolicy
 from r1prov.responses.report import State
+from r1prov.responses.structured_fields import Item, write_dictionary
 from r1prov.responses.verify import verify_exchange
 from r1prov.verify.findings import Verdict
 
@@ -339,6 +342,62 @@ def test_what_is_not_there_need_not_be_covered():
     assert "client sends" in report.findings[0].hint
 
 
+def test_a_field_that_the_policy_names_cannot_be_taken_away():
+    cover = tuple(map(parse_component, ("content-digest", "x-model")))
+    bare = signed(components=["content-digest"])
+    assert verdict(bare, policy(cover=cover)).state is State.UNCOVERED
+    exchange = with_response(bare, headers=(*bare.response.headers, ("X-Model", "r1")))
+    assert verdict(exchange, policy(cover=cover)).state is State.UNCOVERED
+
+
+def test_a_request_whose_content_is_not_known_may_have_had_some():
+    exchange = unsigned()
+    headers = tuple(h for h in exchange.request.headers if h[0] != "Content-Digest")
+    exchange = with_request(exchange, headers=headers, body=None)
+    components = [one for one in COVER if one != "content-digest;req"]
+    assert verdict(signed(exchange, components=components)).state is State.UNCOVERED
+
+
+def test_only_members_of_the_digest_that_are_covered_count():
+    two = f"{digest_of(RESPONSE_BODY)}, sha-512=:{'A' * 86}==:"
+    others = [one for one in COVER if one != "content-digest"]
+    exchange = with_header(unsigned(), "content-digest", two)
+    good = signed(exchange, components=[*others, 'content-digest;key="sha-256"'])
+    assert verdict(good).state is State.VERIFIED
+    bad = signed(exchange, components=[*others, 'content-digest;key="sha-512"'])
+    assert rules(verdict(bad)) == {"response-body-mismatch"}
+
+
+def test_a_digest_in_a_trailer_is_not_the_one_of_the_header():
+    others = [one for one in COVER if one != "content-digest"]
+    exchange = with_response(unsigned(), trailers=(("Content-Digest", digest_of(b"other")),))
+    report = verdict(signed(exchange, components=[*others, "content-digest;tr"]))
+    assert report.state is State.UNCOVERED
+
+
+def test_a_revoked_key_is_revoked_under_any_name_that_a_server_gives_it():
+    public = signing_key().public
+    entry = {"kid": "fresh", "kty": "OKP", "crv": "Ed25519"}
+    entry["x"] = b64url(signing_key()._material.public_key().public_bytes_raw())
+    exchange = with_document(signed(keyid="fresh"), json.dumps({"keys": [entry]}).encode())
+    assert verdict(exchange, policy(keys=(public,))).state is State.VERIFIED
+    revoked = replace(public, revoked_at=NOW)
+    pins = frozenset({public.thumbprint})
+    report = verdict(exchange, policy(keys=(revoked,), pins=pins))
+    assert rules(report) == {"response-key-revoked"}
+    # What a server sent with an error is no key set.
+    absent = with_document(
+        signed(keyid="fresh"), json.dumps({"keys": [entry]}).encode(), status=404
+    )
+    assert rules(verdict(absent, policy(keys=(public,)))) == {"response-key-unknown"}
+
+
+@pytest.mark.parametrize("gap", ["\n", "\t", "\r", " ", "\x00", "\x7f"])
+def test_a_url_with_a_gap_is_not_the_url_without(gap):
+    url = f"https://api.example.com/v1/ch{gap}at/completions"
+    assert verdict(with_request(signed(), url=url)).state is State.INVALID
+
+
 def test_a_narrower_policy_is_said_in_full():
     cover = tuple(map(parse_component, ("content-digest", "x-model")))
     exchange = unsigned(response_headers=(("X-Model", "r1"),))
@@ -493,9 +552,48 @@ def test_an_answer_is_taken_once():
     assert len(memory.known) == 3
 
 
+P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+P384 = 2**384 - 0x389CB27E0BC8D220A7E5F24DB74F58851313E695333AD68D
+
+
+@pytest.mark.parametrize(("kind", "order"), [("ecdsa-p256", P256), ("ecdsa-p384", P384)])
+def test_an_ecdsa_signature_in_its_other_spelling_is_no_new_answer(kind, order):
+    key, memory = signing_key(kind), Memory()
+    exchange = signed(key=key)
+    assert verdict(exchange, policy(key), seen=memory).state is State.VERIFIED
+    (made,) = read_signatures(exchange.response.headers)
+    middle = len(made.signature) // 2
+    r, s = made.signature[:middle], made.signature[middle:]
+    other = r + (order - int.from_bytes(s, "big")).to_bytes(len(s), "big")
+    again = with_header(exchange, "signature", write_dictionary({"sig1": Item(other)}))
+    assert verdict(again, policy(key)).state is State.VERIFIED
+    assert rules(verdict(again, policy(key), seen=memory)) == {"response-replayed"}
+
+
+def test_a_signature_that_ended_before_it_was_made_never_counts():
+    report = verdict(signed(expires=CREATED - 1))
+    assert rules(report) == {"response-expired"}
+    assert verdict(signed(expires=CREATED + 1)).state is State.VERIFIED
+
+
+def test_trailers_that_were_captured_can_be_signed():
+    exchange = with_response(unsigned(), trailers=(("X-Usage", "7"),))
+    exchange = signed(exchange, components=[*COVER, "x-usage;tr"])
+    assert verdict(exchange).state is State.VERIFIED
+    other = with_response(exchange, trailers=(("X-Usage", "8"),))
+    assert verdict(other).state is State.INVALID
+    asked = with_request(unsigned(), trailers=(("X-Ask", "1"),))
+    asked = signed(asked, components=[*COVER, "x-ask;req;tr"])
+    assert verdict(asked).state is State.VERIFIED
+    assert verdict(with_request(asked, trailers=(("X-Ask", "2"),))).state is State.INVALID
+    gone = verdict(with_response(exchange, trailers=()))
+    assert (gone.state, gone.exit_status) == (State.UNCHECKED, 3)
+
+
 def test_what_is_bad_is_not_remembered():
     memory = Memory()
     assert verdict(with_response(signed(nonce="n"), status=500), seen=memory).state is State.INVALID
+    assert verdict(signed(nonce="n", created=CREATED - 900), seen=memory).state is State.INVALID
     assert memory.known == set()
 
 

@@ -22,6 +22,7 @@ from signed import (
 from standardwebhooks import Webhook
 
 from r1prov.errors import KeyFileError, ResponseError
+from r1prov.responses.keys import secret_key
 from r1prov.responses.policy import COVER_BODIES, ResponsePolicy
 from r1prov.responses.report import State
 from r1prov.responses.verify import verify_exchange
@@ -83,12 +84,41 @@ def test_ed25519_proves_who_and_leaves_the_request_open():
 def test_stripes_form_is_integrity_only():
     key = webhook_secret(SECRET, name="s")
     text = f"{CREATED}.".encode() + RESPONSE_BODY
-    digest = hmac.new(base64.b64decode(SECRET[6:]), text, hashlib.sha256).hexdigest()
+    # stripe-python: `hmac.new(secret.encode(), payload.encode(), sha256)`, `whsec_` and all.
+    digest = hmac.new(SECRET.encode(), text, hashlib.sha256).hexdigest()
     headers = (("Stripe-Signature", f"t={CREATED},v1={'0' * 64},v1={digest},v0=x"),)
     cover = policy().cover_jws[:1]
     report = delivered(headers, keys=(key,), cover_jws=cover)
     assert (report.state, report.exit_status) == (State.INTEGRITY_ONLY, 3)
     assert report.key.thumbprint == ""
+
+
+def test_a_bad_signature_in_front_makes_no_new_delivery():
+    key = webhook_secret(SECRET, name="s")
+    text = f"{CREATED}.".encode() + RESPONSE_BODY
+    digest = hmac.new(SECRET.encode(), text, hashlib.sha256).hexdigest()
+    known: set[tuple[str, str]] = set()
+
+    def seen(name, token):
+        before = (name, token) in known
+        known.add((name, token))
+        return before
+
+    states = []
+    for front in ("", f"v1={'0' * 64},", f"v1={'1' * 64},"):
+        exchange = unsigned()
+        field = ("Stripe-Signature", f"t={CREATED},{front}v1={digest}")
+        exchange = with_response(exchange, headers=(*exchange.response.headers, field))
+        chosen = ResponsePolicy(keys=(key,), cover_jws=policy().cover_jws[:1])
+        states.append(verify_exchange(exchange, chosen, now=NOW, seen=seen).state)
+    assert states == [State.INTEGRITY_ONLY, State.INVALID, State.INVALID]
+
+
+def test_a_secret_that_was_never_written_signs_nothing_of_stripes_form():
+    for secret in (b"", SECRET.encode()):
+        digest = hmac.new(secret, f"{CREATED}.".encode(), hashlib.sha256).hexdigest()
+        webhook = read_webhook((("Stripe-Signature", f"t={CREATED},v1={digest}"),))
+        assert not webhook.verify(secret_key(b"k" * 16, name="s"), b"")
 
 
 def test_without_a_key_that_fits_it_is_unknown():

@@ -15,6 +15,13 @@ HMAC: Final = "hmac-sha256"
 ED25519: Final = "ed25519"
 # Over the raw text of a receipt, by the holder of an Ethereum address (`responses.secp256k1`).
 EIP191: Final = "secp256k1-eip191"
+# FIPS 186-5, SP 800-186 sections 3.2.1.3 and 3.2.1.4.
+_P256: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_P384: Final = int(
+    "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF"
+    "C7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973",
+    16,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,7 @@ class Algorithm:
         curve: Of an EC key, as `cryptography` calls it.
         size: Bytes of one coordinate of an ECDSA signature, which is raw r and s.
         hash: Of the message.
+        order: Of the curve's group.
     """
 
     name: str
@@ -36,6 +44,7 @@ class Algorithm:
     curve: str | None = None
     size: int = 0
     hash: str = ""
+    order: int = 0
 
 
 ALGORITHMS: Final[dict[str, Algorithm]] = {
@@ -43,8 +52,8 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
     for one in (
         Algorithm("rsa-pss-sha512", ("PS512",), "rsa", hash="SHA512"),
         Algorithm("rsa-v1_5-sha256", ("RS256",), "rsa", hash="SHA256"),
-        Algorithm("ecdsa-p256-sha256", ("ES256",), "ec", "secp256r1", 32, "SHA256"),
-        Algorithm("ecdsa-p384-sha384", ("ES384",), "ec", "secp384r1", 48, "SHA384"),
+        Algorithm("ecdsa-p256-sha256", ("ES256",), "ec", "secp256r1", 32, "SHA256", _P256),
+        Algorithm("ecdsa-p384-sha384", ("ES384",), "ec", "secp384r1", 48, "SHA384", _P384),
         Algorithm(ED25519, ("EdDSA", "Ed25519"), "okp"),
         Algorithm(HMAC, ("HS256",), "oct", hash="SHA256"),
     )
@@ -91,6 +100,16 @@ def make(algorithm: str, key: Any, data: bytes) -> bytes:  # noqa: ANN401
         r, s = decode_dss_signature(signature)
         return r.to_bytes(one.size, "big") + s.to_bytes(one.size, "big")
     return signature
+
+
+def low_s(algorithm: str, signature: bytes) -> bytes:
+    """A good signature in one spelling: of s and n - s, which both verify, the smaller."""
+    one = ALGORITHMS.get(algorithm)
+    if one is None or one.kind != "ec":
+        return signature
+    first, second = _halves(signature)
+    s = int.from_bytes(second, "big")
+    return first + min(s, one.order - s).to_bytes(one.size, "big")
 
 
 def _halves(signature: bytes) -> tuple[bytes, bytes]:

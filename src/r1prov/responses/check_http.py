@@ -228,7 +228,8 @@ def _coverage(judge: Judge, signed: SignatureInput, outcome: Outcome) -> None:
 def _is_moot(judge: Judge, wanted: Component) -> bool:
     """Whether nothing is there that could be covered: no such field, or a request without content.
 
-    The digest of the answer is never moot: content could have been taken away with its field.
+    The digest of the answer is never moot, nor is a field that the policy names beyond the default:
+    whoever is between could have taken it away. An answer may have no Content-Type.
     """
     if wanted.name.startswith("@"):
         return False
@@ -237,6 +238,8 @@ def _is_moot(judge: Judge, wanted: Component) -> bool:
         return (
             wanted.has("req") and request.body == b"" and not field_values(request.headers, FIELD)
         )
+    if not wanted.has("req") and wanted.name != "content-type":
+        return False
     headers = request.headers if wanted.has("req") else judge.exchange.response.headers
     side = "request" if wanted.has("req") else "response"
     return not field_values(headers, wanted.name) and not judge.exchange.is_redacted(

@@ -181,8 +181,8 @@ def check_webhook(judge: Judge) -> Outcome:
         return outcome
     # What proves more is looked at first.
     keys.sort(key=lambda key: key.algorithm != ED25519)
-    key = next((one for one in keys if webhook.verify(one, body)), None)
-    if key is None:
+    found = next(((one, by) for one in keys if (by := webhook.verify(one, body))), None)
+    if found is None:
         outcome.add(
             "response-signature-invalid",
             WEBHOOK,
@@ -190,10 +190,10 @@ def check_webhook(judge: Judge) -> Outcome:
             hint="the signature is over the body as it is on the wire, never written anew",
         )
         return outcome.settled()
+    key, signature = found
     outcome.checked("signature", f"{key.algorithm} over id, time and body")
     outcome.checked(RESPONSE_BODY, "signed as it is")
     outcome.covered = ["content-digest"]
     _finish(judge, key, outcome, (webhook.timestamp, None), webhook.id, judge.policy.cover_jws)
-    signature = next(value for algorithm, value in webhook.signatures if algorithm == key.algorithm)
     judge.replay(key, webhook.id, signature, outcome)
     return outcome.settled()

@@ -244,7 +244,9 @@ def _model(judge: Judge, named: str | None, outcome: Outcome) -> None:
     """Compare the model that a receipt names with the one that was asked for."""
     asked = judge.model
     if asked is None:
-        if named is not None:
+        if named is not None and judge.exchange.request.body is None:
+            outcome.unchecked("model", "the request that names it was not captured or was redacted")
+        elif named is not None:
             outcome.skipped("model", "the request names none that can be read")
         return
     if named is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from r1prov.errors import JsonError, ResponseError
 from r1prov.formats.strictjson import parse_json
 from r1prov.limits import MAX_EXCHANGE_BODY_BYTES
+from r1prov.responses import algorithms
 from r1prov.responses.content_digest import held_digests
 from r1prov.responses.http_signature import requested_nonces
 from r1prov.responses.keys import ANY, ResponseKey, origin_of
@@ -266,7 +267,15 @@ class Judge:
                 )
         if expires is not None:
             outcome.expires = ends = instant(expires)
-            if ends is not None and ends <= self.at - policy.skew:
+            if created is not None and expires < created:
+                outcome.add(
+                    "response-expired",
+                    subject,
+                    "the signature ended before it was made",
+                    expected=f"an end after {_shown(outcome.created)}",
+                    found=_shown(ends),
+                )
+            elif ends is not None and ends <= self.at - policy.skew:
                 outcome.add(
                     "response-expired",
                     subject,
@@ -314,7 +323,9 @@ class Judge:
             return
         if outcome.settled().state is State.INVALID:
             return
-        token = nonce or hashlib.sha256(signature).hexdigest()
+        # Whoever has an ECDSA signature can write it in a second way; that is no new one.
+        one_spelling = algorithms.low_s(key.algorithm, signature)
+        token = nonce or hashlib.sha256(one_spelling).hexdigest()
         if self.seen(key.thumbprint or key.source, token):
             outcome.add(
                 "response-replayed",

@@ -121,7 +121,7 @@ def _header(text: str) -> dict[str, Any]:
 
 def _check_critical(header: dict[str, Any]) -> None:
     critical = header.get("crit")
-    if critical is None:
+    if "crit" not in header:
         if "b64" in header:  # RFC 7797 section 6: `crit` MUST name it
             raise _malformed("`b64` stands in the header and not in `crit`", '`crit: ["b64"]`')
         return

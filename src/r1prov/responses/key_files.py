@@ -10,6 +10,7 @@ from r1prov.limits import MAX_JWKS_BYTES, MAX_JWKS_KEYS
 from r1prov.responses.jwks import parse_jwks
 from r1prov.responses.keys import ResponseKey, key_of, parse_public_key
 from r1prov.trust.directories import TRUST_FILE, load_trust_directory, read_file
+from r1prov.trust.purpose import Purpose
 
 _SUFFIXES = frozenset({".pem", ".pub", ".jwk", ".jwks", ".json"})
 _NO_FIT = "ecdsa-p521-sha512"
@@ -78,6 +79,7 @@ def _trusted(path: Path) -> tuple[ResponseKey, ...]:
             models=one.models,
         )
         for one in load_trust_directory(path).keys
-        # HTTP signatures have no algorithm for P-521: such a key signs manifests only.
-        if one.key.algorithm != _NO_FIT
+        # HTTP signatures have no algorithm for P-521: such a key signs manifests only. And one that
+        # is narrowed to manifests or to attestations signs no answers.
+        if one.key.algorithm != _NO_FIT and len(one.may) == len(Purpose)
     )

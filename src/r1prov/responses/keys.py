@@ -15,12 +15,13 @@ import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any, Final
 
 from r1prov.errors import KeyFileError
 from r1prov.limits import MAX_KEY_FILE_BYTES
 from r1prov.responses import algorithms
-from r1prov.responses.message import normal_authority, split_url
+from r1prov.responses.message import DEFAULT_PORTS, normal_authority, split_url
 from r1prov.text import quoted
 from r1prov.trust.keys import MAX_RSA_BITS, MIN_RSA_BITS, PublicKey, parse_private_key
 from r1prov.trust.keys import parse_public_key as parse_trusted_key
@@ -57,6 +58,7 @@ class ResponseKey:
         revoked_at: When it was revoked; None if it is not.
         revoked_reason: Why.
         address: `0x` and 40 digits; the key itself is known from its signatures.
+        spelled: A shared secret as it was written, which is what Stripe's form is keyed with.
     """
 
     algorithm: str
@@ -72,6 +74,7 @@ class ResponseKey:
     revoked_reason: str | None = None
     address: str | None = None
     material: Any = None
+    spelled: bytes = b""
 
     def __repr__(self) -> str:
         return f"ResponseKey({self.algorithm}, {self.thumbprint})"
@@ -89,7 +92,7 @@ class ResponseKey:
 
     def answers_for(self, origin: str) -> bool:
         """Whether an origin such as `https://api.example.com` is in scope."""
-        return any(fnmatchcase(origin, pattern) for pattern in self.origins)
+        return any(_origin_pattern(pattern).fullmatch(origin) for pattern in self.origins)
 
     def answers_as(self, model: str) -> bool:
         """Whether a model is in scope; upper and lower case differ."""
@@ -114,6 +117,20 @@ class SigningKey:
     def sign(self, data: bytes) -> bytes:
         """The signature over `data`."""
         return algorithms.make(self.public.algorithm, self._material, data)
+
+
+@cache
+def _origin_pattern(text: str) -> re.Pattern[str]:
+    """What a pattern of origins matches: `*` and `?` only, as an IPv6 host stands in brackets.
+
+    Letter case and a default port are taken off, as `origin_of` takes them off.
+    """
+    text = text.lower()
+    for scheme, port in DEFAULT_PORTS.items():
+        if text.startswith(f"{scheme}://"):
+            text = text.removesuffix(f":{port}")
+    wild = {"*": ".*", "?": "."}
+    return re.compile("".join(wild.get(one) or re.escape(one) for one in text), re.DOTALL)
 
 
 def origin_of(url: str) -> str:

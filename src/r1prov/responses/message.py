@@ -14,11 +14,12 @@ from r1prov.text import quoted
 if TYPE_CHECKING:
     from r1prov.responses.exchange import Exchange, Headers, Request
 
-_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
+DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 # What stays as it is when a query parameter is encoded again: the application/x-www-form-urlencoded
 # percent-encode set of the URL standard, which RFC 9421 section 2.2.8 names.
 _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789*-._")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_GAP = re.compile(r"[\x00-\x20\x7f]")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/@?#\s]+)(?::([0-9]*))?")
 
 
@@ -76,7 +77,8 @@ def split_url(url: str) -> SplitResult:
         ResponseError: It is no absolute URL.
     """
     try:
-        parts = urlsplit(url)
+        # `urlsplit` drops line feeds and tabs: then two URLs would be one.
+        parts = urlsplit(url if _GAP.search(url) is None else "")
         _ = parts.port
     except ValueError:
         parts = SplitResult("", "", "", "", "")
@@ -108,7 +110,7 @@ def normal_authority(text: str, scheme: str) -> str:
             expected="a host, and a port if there is one",
         )
     host, port = match.group(1).lower(), match.group(2)
-    return host if port in (None, "", _DEFAULT_PORTS.get(scheme)) else f"{host}:{port}"
+    return host if port in (None, "", DEFAULT_PORTS.get(scheme)) else f"{host}:{port}"
 
 
 def request_message(request: Request, redacted: frozenset[str] = frozenset()) -> RequestMessage:
@@ -147,6 +149,7 @@ def request_message(request: Request, redacted: frozenset[str] = frozenset()) ->
         query=query,
         target=target,
         headers=request.headers,
+        trailers=request.trailers,
         redacted=_parts_of(redacted, "request."),
     )
 
@@ -162,6 +165,7 @@ def exchange_message(exchange: Exchange) -> ResponseMessage:
         status=exchange.response.status,
         headers=exchange.response.headers,
         request=request_message(exchange.request, redacted),
+        trailers=exchange.response.trailers,
         redacted=_parts_of(redacted, "response."),
     )
 

@@ -216,7 +216,7 @@ def _parse(values: dict[str, object], subject: str, folder: Path) -> ResponsePol
 def _policy(table: Table, subject: str, folder: Path) -> ResponsePolicy:
     keys = tuple(key for one in _tables(table, "keys") for key in _keys(one, folder))
     promised = tuple(_promise(one) for one in _tables(table, "promised"))
-    schemes = table.texts("schemes") or SCHEMES
+    schemes = _some(table, "schemes") or SCHEMES
     unknown = next((one for one in schemes if one not in SCHEMES), None)
     if unknown is not None:
         raise table.error(
@@ -257,8 +257,17 @@ def _tables(table: Table, key: str) -> list[Table]:
     return found
 
 
+def _some(table: Table, key: str, *, pattern: str | None = None) -> tuple[str, ...]:
+    """An array that may be absent, for a default, and not empty: that could mean all or none."""
+    stands = table.has(key)
+    found = table.texts(key, pattern=pattern)
+    if stands and not found:
+        raise table.error(f"`{key}` is empty", hint=f"leave `{key}` out for its default")
+    return found
+
+
 def _cover(table: Table, key: str, default: Sequence[str]) -> tuple[Component, ...]:
-    found = table.texts(key) or tuple(default)
+    found = _some(table, key) or tuple(default)
     try:
         components = tuple(map(parse_component, found))
     except ResponseError as error:
@@ -311,8 +320,8 @@ def _keys(table: Table, folder: Path) -> list[ResponseKey]:
     )
     if valid_from is not None and valid_until is not None and valid_until <= valid_from:
         raise table.error("`valid_until` is not after `valid_from`")
-    origins = table.texts("origins", pattern=_ORIGIN_GLOB) or ANY
-    models = table.texts("models", pattern=_MODEL_GLOB) or ANY
+    origins = _some(table, "origins", pattern=_ORIGIN_GLOB) or ANY
+    models = _some(table, "models", pattern=_MODEL_GLOB) or ANY
     owner, reason = table.optional_text("owner"), table.optional_text("revoked_reason")
     table.finish()
     return [

@@ -7,7 +7,7 @@ third party, and neither form binds a request or a status.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from r1prov.errors import KeyFileError, ResponseError
@@ -41,13 +41,15 @@ class Webhook:
     prefix: bytes
     signatures: tuple[tuple[str, bytes], ...]
 
-    def verify(self, key: ResponseKey, body: bytes) -> bool:
-        """Whether one of the signatures over the body is by that key."""
-        return any(
-            key.verify(signature, self.prefix + body)
-            for algorithm, signature in self.signatures
-            if algorithm == key.algorithm
-        )
+    def verify(self, key: ResponseKey, body: bytes) -> bytes | None:
+        """The signature over the body that is by that key; None if none is."""
+        if self.id is None and key.spelled:
+            # Stripe's form is keyed with the secret as it is written, `whsec_` included.
+            key = replace(key, material=key.spelled)
+        for algorithm, signature in self.signatures:
+            if algorithm == key.algorithm and key.verify(signature, self.prefix + body):
+                return signature
+        return None
 
 
 def is_webhook(headers: Headers) -> bool:
@@ -126,7 +128,7 @@ def _malformed(field: str, found: str, expected: str) -> ResponseError:
 
 
 def webhook_secret(text: str, *, name: str, source: str = "") -> ResponseKey:
-    """The shared secret of Standard Webhooks: `whsec_` and base64.
+    """The shared secret of Standard Webhooks or of Stripe: `whsec_` and base64.
 
     Raises:
         KeyFileError: It is none. The message holds nothing of it.
@@ -134,4 +136,4 @@ def webhook_secret(text: str, *, name: str, source: str = "") -> ResponseKey:
     secret = decode_base64(text.removeprefix("whsec_"))
     if secret is None:
         raise KeyFileError(f"{source or 'the secret'} is not `whsec_` and base64", subject=source)
-    return secret_key(secret, name=name, source=source)
+    return replace(secret_key(secret, name=name, source=source), spelled=text.encode())
