@@ -54,8 +54,10 @@ def signed(leaf: Any, *issuers: Any) -> MessageBundle:
 
 
 def ask(
-    store: TrustStore, *bundles: MessageBundle, model: str = MODEL, now: datetime = NOW
+    store: TrustStore, *bundles: MessageBundle, model: str = MODEL, now: datetime | None = None
 ) -> TrustDecision:
+    # Not NOW: that is when this file was read, and a timestamp made since would be of the future.
+    now = now or datetime.now(UTC)
     named = [(f"b{i}", bundle) for i, bundle in enumerate(bundles)]
     return decide(store, model=model, data=DATA, bundles=named, now=now)
 
