@@ -15,6 +15,7 @@ _GROUPS = {
     "5": "Hygiene",
     "6": "Provenance",
     "7": "Policy",
+    "8": "Signatures on API responses",
 }
 _INTRODUCTION = """# Rules
 

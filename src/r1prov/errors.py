@@ -7,7 +7,7 @@ R1ProvError                 exit
 ├─ UsageError                 2   the command was asked for in a way it cannot be carried out
 ├─ InputError                 4   something we were given is malformed
 │   ├─ FormatError            4   bytes of a model file break a rule; carries the rule's name
-│   │   ├─ JsonError  SafetensorsError  ShardIndexError  GgufError  OmsError
+│   │   ├─ JsonError  SafetensorsError  ShardIndexError  GgufError  OmsError  ResponseError
 │   ├─ NameRuleError          4   a file name that no manifest may carry
 │   ├─ LimitExceeded          4   larger than a cap of `limits.py`
 │   ├─ ManifestError          4
@@ -18,11 +18,13 @@ R1ProvError                 exit
 │   ├─ BundleError            4
 │   ├─ CacheError             4   a digest cache that others could write to
 │   ├─ CertificateError       4
+│   ├─ ExchangeError          4   a captured API request and response that cannot be read
 │   └─ CommitProofError       4   (OpenPgpError below it)
 ├─ StoreError                 4   a store or one of its blobs could not be read
 │   ├─ NotFound  Unreadable  CommitUnavailable
 │   └─ ChangedWhileReading
-└─ VerificationFailed       1, 3  no pass where only a pass will do; carries the report
+├─ VerificationFailed       1, 3  no pass where only a pass will do; carries the report
+└─ ResponseNotVerified      1, 3  an answer of an API that must not be used; carries the report
 
 A command that is interrupted exits 130, and one that meets a bug 70 (`cli/app.py`).
 """
@@ -113,6 +115,10 @@ class OmsError(FormatError):
     """A signed statement is not one of OpenSSF Model Signing, or asks for what is not read."""
 
 
+class ResponseError(FormatError):
+    """A signature, digest or receipt of an API response is malformed, or asks for too much."""
+
+
 class NameRuleError(InputError):
     """A file name that no manifest may carry."""
 
@@ -155,6 +161,10 @@ class CertificateError(InputError):
 
 class CommitProofError(InputError):
     """A Hub commit proof does not hold; the message names the field."""
+
+
+class ExchangeError(InputError):
+    """A captured exchange, or the log or HTTP message it is read from, is malformed."""
 
 
 class OpenPgpError(CommitProofError):
@@ -204,3 +214,28 @@ class VerificationFailed(R1ProvError):
         super().__init__(message, subject=subject, hint=hint)
         self.report = report
         self.exit_code = report.exit_status
+
+
+class ResponseNotVerified(R1ProvError):
+    """An answer of an API did not pass, so it is not handed out, or must not be used any further.
+
+    It is no error of the connection: clients that retry those do not retry this.
+
+    Args:
+        message: What stands against it.
+        report: The `r1prov.responses.report.ExchangeReport`, which says why.
+        subject: The origin.
+        hint: What the reader can do next.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        report: Any,  # noqa: ANN401 - its class belongs to a higher floor
+        subject: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, subject=subject, hint=hint)
+        self.report = report
+        self.exit_code = report.verdict.exit_status

@@ -158,3 +158,44 @@ OBJECT_PREFETCH_BYTES: Final = 256 * 1024
 # One request, and how often it is sent again; ten times as long for a listing of many pages.
 OBJECT_TIMEOUT_SECONDS: Final = 60.0
 OBJECT_RETRIES: Final = 3
+
+# API responses. One structured field: a signature of RSA-8192 has 1,400 characters, a certificate
+# chain (`Client-Cert-Chain`) some 10 kB; common servers take 8 to 64 kB for all header fields.
+MAX_STRUCTURED_FIELD_BYTES: Final = 64 * 1024
+# Signatures of one message: the server's, those of proxies, and two keys during a rotation.
+MAX_MESSAGE_SIGNATURES: Final = 16
+# Components that one signature covers; the RFC's largest example has ten.
+MAX_SIGNED_COMPONENTS: Final = 128
+# A key set served or kept: the largest in public use have a dozen keys of 1 kB.
+MAX_JWKS_BYTES: Final = 1024 * 1024
+MAX_JWKS_KEYS: Final = 256
+# A receipt has 1 to 4 kB; one with an event for each of many upstreams stays below this.
+MAX_RECEIPT_BYTES: Final = 1024 * 1024
+MAX_RECEIPT_EVENTS: Final = 4096
+# A compact JWS with an attached answer is not read this long; a detached one has 500 bytes.
+MAX_JWS_BYTES: Final = 64 * 1024
+# Captured API exchanges. A body that is held: an answer of R1's whole context (164,000 tokens) as
+# one event a token of 350 bytes is 57 MB. Of a longer one only digests are kept.
+MAX_EXCHANGE_BODY_BYTES: Final = 64 * 1024 * 1024
+# Two such bodies in base64 with room for fields and receipts.
+MAX_EXCHANGE_FILE_BYTES: Final = 192 * 1024 * 1024
+# Fields of one message and their bytes: servers refuse more than 8 to 64 kB of them.
+MAX_HTTP_FIELDS: Final = 256
+MAX_HTTP_HEADER_BYTES: Final = 256 * 1024
+MAX_URL_BYTES: Final = 64 * 1024
+# Receipts, keys and redactions of one exchange: a handful.
+MAX_EXCHANGE_DOCUMENTS: Final = 32
+MAX_EXCHANGE_REDACTIONS: Final = 1_000
+# Another process holds the log for one write and its flush, far below a second even when slow.
+LOG_LOCK_SECONDS: Final = 30.0
+# Rotated files of one log.
+MAX_LOG_FILES: Final = 100_000
+# After the event that ends a stream come an empty line, perhaps comments, and the last chunk.
+MAX_STREAM_TAIL_BYTES: Final = 64 * 1024
+STREAM_TAIL_SECONDS: Final = 10.0
+# One request for a receipt or key set, and how long a receipt is waited for after an answer: it
+# appears at once on one machine, and within a few tries behind a load balancer.
+RECEIPT_REQUEST_SECONDS: Final = 5.0
+RECEIPT_SECONDS: Final = 15.0
+# Signatures that a client remembers: a thousand answers a second for five minutes.
+MAX_SEEN_SIGNATURES: Final = 300_000

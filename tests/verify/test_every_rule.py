@@ -602,7 +602,9 @@ def test_the_sound_model_breaks_no_rule(case):
 def test_there_is_a_case_for_every_rule():
     # Bundles of OpenSSF Model Signing have no manifest of ours: their tests name their rules.
     oms = {rule.name for rule in RULES if rule.id.startswith("R1P31")}
-    assert {rule.name for rule in RULES} == set(CASES) | oms
+    # Answers of an API are no models: tests/responses/test_every_response_rule.py has theirs.
+    responses = {rule.name for rule in RULES if rule.id.startswith("R1P8")}
+    assert {rule.name for rule in RULES} == set(CASES) | oms | responses
     tests = Path(__file__).parents[1]
     text = "".join(path.read_text() for path in tests.glob("*/test_oms*.py"))
     text += "".join(path.read_text() for path in tests.glob("trust/test_*.py"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, TypeGuard
 
 from r1prov.errors import ManifestError
@@ -216,6 +216,18 @@ class Table:
         if not isinstance(value, date) or isinstance(value, datetime):
             raise self._wrong(key, "a date such as 2025-01-20", value)
         return value
+
+    def optional_instant(self, key: str) -> datetime | None:
+        """A moment with its offset, in UTC, or None where the key is absent."""
+        value = self._take(key)
+        if value is None:
+            return None
+        if not isinstance(value, datetime) or value.tzinfo is None:
+            raise self._wrong(key, "a time with an offset, such as 2026-01-01T00:00:00Z", value)
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:
+            raise self.error(f"`{key}` is out of range") from None
 
     def table(self, key: str) -> Table:
         """A table."""
