@@ -150,3 +150,7 @@ OBJECT_PREFETCH_BYTES: Final = 256 * 1024
 # One request, and how often it is sent again; ten times as long for a listing of many pages.
 OBJECT_TIMEOUT_SECONDS: Final = 60.0
 OBJECT_RETRIES: Final = 3
+# Questions to put to an endpoint. MMLU, the largest common set, has 15,908 in 8 MB.
+MAX_QUESTION_SET_BYTES: Final = 64 * 1024 * 1024
+MAX_QUESTION_SET_LINE_BYTES: Final = 1024 * 1024
+MAX_QUESTIONS: Final = 100_000
