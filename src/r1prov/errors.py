@@ -19,6 +19,7 @@ R1ProvError                 exit
 │   ├─ CacheError             4   a digest cache that others could write to
 │   ├─ CertificateError       4
 │   ├─ ExchangeError          4   a captured API request and response that cannot be read
+│   ├─ QuestionSetError       4
 │   └─ CommitProofError       4   (OpenPgpError below it)
 ├─ StoreError                 4   a store or one of its blobs could not be read
 │   ├─ NotFound  Unreadable  CommitUnavailable
@@ -157,6 +158,10 @@ class CacheError(InputError):
 
 class CertificateError(InputError):
     """A certificate is malformed or of a kind that is not taken."""
+
+
+class QuestionSetError(InputError):
+    """A file of questions to put to an endpoint cannot be used."""
 
 
 class CommitProofError(InputError):

@@ -199,3 +199,7 @@ RECEIPT_REQUEST_SECONDS: Final = 5.0
 RECEIPT_SECONDS: Final = 15.0
 # Signatures that a client remembers: a thousand answers a second for five minutes.
 MAX_SEEN_SIGNATURES: Final = 300_000
+# Questions to put to an endpoint. MMLU, the largest common set, has 15,908 in 8 MB.
+MAX_QUESTION_SET_BYTES: Final = 64 * 1024 * 1024
+MAX_QUESTION_SET_LINE_BYTES: Final = 1024 * 1024
+MAX_QUESTIONS: Final = 100_000
