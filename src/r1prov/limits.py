@@ -203,3 +203,11 @@ MAX_SEEN_SIGNATURES: Final = 300_000
 MAX_QUESTION_SET_BYTES: Final = 64 * 1024 * 1024
 MAX_QUESTION_SET_LINE_BYTES: Final = 1024 * 1024
 MAX_QUESTIONS: Final = 100_000
+# Answers of an endpoint. R1 writes 64K tokens at most, each a chunk of some 300 bytes: 20 MB.
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+# One event of a stream, or one answer that is not streamed: 64K tokens of text are 400 kB.
+MAX_ANSWER_EVENT_BYTES: Final = 16 * 1024 * 1024
+# Text of one part that is tokenized again: as above, tenfold.
+MAX_RECOUNT_BYTES: Final = 4 * 1024 * 1024
+# R1's tokenizer.json has 7.8 MB, the largest known 35 MB.
+MAX_TOKENIZER_BYTES: Final = 64 * 1024 * 1024

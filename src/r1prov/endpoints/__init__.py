@@ -1,1 +1,1 @@
-"""Statistical audit of an endpoint that claims to serve a model: it can refute, never prove."""
+"""Behavioural audit of an endpoint that claims to serve a model: it can refute, never prove."""
