@@ -211,3 +211,15 @@ MAX_ANSWER_EVENT_BYTES: Final = 16 * 1024 * 1024
 MAX_RECOUNT_BYTES: Final = 4 * 1024 * 1024
 # R1's tokenizer.json has 7.8 MB, the largest known 35 MB.
 MAX_TOKENIZER_BYTES: Final = 64 * 1024 * 1024
+# Arrival times of one recorded answer: 64K pieces of 20 bytes each.
+MAX_ARRIVALS_LINE_BYTES: Final = 16 * 1024 * 1024
+# One request of an audit, from sending to the end of the answer: 64K tokens at 20 a second.
+ANSWER_SECONDS: Final = 3600.0
+# How long a server may ask to be left alone before the audit is put off to another day.
+MAX_RETRY_AFTER_SECONDS: Final = 300.0
+# Recorded answers of a trusted endpoint: 500 prompts, 100 times, 4 kB each.
+MAX_ENDPOINT_REFERENCE_BYTES: Final = 256 * 1024 * 1024
+MAX_REFERENCE_PROMPTS: Final = 10_000
+MAX_REFERENCE_SAMPLES: Final = 10_000
+# Prompts to be put to endpoints, one file.
+MAX_PROMPT_FILE_BYTES: Final = 16 * 1024 * 1024
