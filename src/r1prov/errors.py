@@ -20,6 +20,7 @@ R1ProvError                 exit
 │   ├─ CertificateError       4
 │   ├─ ExchangeError          4   a captured API request and response that cannot be read
 │   ├─ QuestionSetError       4
+│   ├─ EndpointReferenceError 4   recorded answers that cannot be held against others
 │   └─ CommitProofError       4   (OpenPgpError below it)
 ├─ StoreError                 4   a store or one of its blobs could not be read
 │   ├─ NotFound  Unreadable  CommitUnavailable
@@ -158,6 +159,10 @@ class CacheError(InputError):
 
 class CertificateError(InputError):
     """A certificate is malformed or of a kind that is not taken."""
+
+
+class EndpointReferenceError(InputError):
+    """Recorded answers of a trusted endpoint are malformed, or nobody who is trusted signed them."""
 
 
 class QuestionSetError(InputError):

@@ -167,6 +167,16 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
+    @property
+    def log_name(self) -> str:
+        """The file of the exchanges."""
+        return str(self._log.path)
+
+    @property
+    def log_head(self) -> str:
+        """The last record of the log, to be noted."""
+        return str(self._log.head())
+
     def models(self) -> Exchange:
         """The answer to `GET …/models`.
 
