@@ -5,7 +5,8 @@
         > src/r1prov/endpoints/tokens/reference_counts.json
 
 The first package holds `tokenizer.json` of many models (the table has the SHA-256 of each that is
-counted with), the second the ranks of OpenAI's `cl100k_base` and `o200k_base`, with which gateways estimate `usage`.
+counted with), the second the ranks of OpenAI's `cl100k_base` and `o200k_base`, with which gateways
+estimate `usage`.
 Needs `tokenizers` and `jinja2`.
 """
 

@@ -73,6 +73,15 @@ def test_the_schema_of_policies_travels_in_the_wheel(installed, tmp_path):
     assert done.stdout == "urn:r1prov:policy:1\n", done.stderr
 
 
+def test_the_token_counts_travel_in_the_wheel(installed, tmp_path):
+    code = (
+        "from r1prov.endpoints.tokens.reference import token_reference;"
+        "print(token_reference().family_of('DeepSeek-R1').counts['digits'])"
+    )
+    done = run(installed / "python", "-c", code, cwd=tmp_path)
+    assert done.stdout == "100\n", done.stderr
+
+
 def test_no_secret_and_no_maker_travels(installed):
     data = next(installed.parent.glob("lib/python*/site-packages/r1prov/_data"))
     names = {path.name for path in data.rglob("*") if path.is_file()}

@@ -207,8 +207,9 @@ MAX_QUESTIONS: Final = 100_000
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 # One event of a stream, or one answer that is not streamed: 64K tokens of text are 400 kB.
 MAX_ANSWER_EVENT_BYTES: Final = 16 * 1024 * 1024
-# Text of one part that is tokenized again: as above, tenfold.
-MAX_RECOUNT_BYTES: Final = 4 * 1024 * 1024
+# Text of one answer that is tokenized again: 64K tokens are 300,000 characters, of 4 bytes at most.
+MAX_RECOUNT_CHARACTERS: Final = 1_000_000
+MAX_RECOUNT_BYTES: Final = 4 * MAX_RECOUNT_CHARACTERS
 # R1's tokenizer.json has 7.8 MB, the largest known 35 MB.
 MAX_TOKENIZER_BYTES: Final = 64 * 1024 * 1024
 # Arrival times of one recorded answer: 64K pieces of 20 bytes each.

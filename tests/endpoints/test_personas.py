@@ -19,7 +19,7 @@ from r1prov.endpoints.tokens.added import (
 )
 from r1prov.endpoints.tokens.boundaries import boundary_test
 from r1prov.endpoints.tokens.contradiction import tokenizer_verdict
-from r1prov.endpoints.tokens.explain import observe
+from r1prov.endpoints.tokens.explain import Observation, observe
 from r1prov.endpoints.tokens.prompts import needed, prompt_token_test
 from r1prov.endpoints.tokens.recount import recount_test
 
@@ -45,16 +45,15 @@ class Audit:
 
 def audit(server, r1, *, questions=QUESTIONS):
     """The tests of this package in the order in which they depend on each other."""
-    seen, streams = (
-        [],
-        [ask(server.url, one, stream=True) for one in questions[: len(questions) // 2]],
-    )
+    half = len(questions) // 2
+    streams = [ask(server.url, one, stream=True) for one in questions[:half]]
+    seen: list[Observation] = []
     while asks := needed(seen, claim=CLAIM) or added_token_requests(seen, claim=CLAIM):
         seen += [
             observe(one.probe.id, ask(server.url, one.probe.text, max_tokens=1), round=one.round)
             for one in asks
         ]
-    streams += [ask(server.url, one, stream=True) for one in questions[len(questions) // 2 :]]
+    streams += [ask(server.url, one, stream=True) for one in questions[half:]]
     prompts = prompt_token_test(seen, claim=CLAIM)
     scale = prompts.statistics.get("scale", 1.0) if prompts.outcome is YES else 1.0
     passive = [boundary_test(streams, r1), recount_test(streams, r1, scale=scale)]
@@ -134,6 +133,7 @@ def test_a_gateway_that_rewrites_usage_is_named_and_not_accused(
     found = audit(start(name), r1)
     assert found.outcome(*TOKENIZER) == (prompts, YES, recount, YES)
     assert rule in found.rules("prompt-tokens")
+    assert found.results["added-tokens"].requests == 0
     assert not found.results["tokenizer"].decisive
 
 

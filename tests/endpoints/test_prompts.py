@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,8 @@ from r1prov.endpoints.tokens.added import (
     added_token_test,
     template_overhead_test,
 )
-from r1prov.endpoints.tokens.explain import Observation, observe
+from r1prov.endpoints.tokens.explain import Kind, Observation, explain, observe
+from r1prov.endpoints.tokens.fit import exact_fit
 from r1prov.endpoints.tokens.prompts import needed, prompt_token_requests, prompt_token_test
 from r1prov.endpoints.tokens.reference import token_reference
 
@@ -25,7 +27,7 @@ ESTIMATES = {one.name: one for one in token_reference().counters if not one.toke
 
 def run(count, **how):
     """Ask as long as the test wants to; `count` makes the tokens of a probe in a round."""
-    seen = []
+    seen: list[Observation] = []
     while asks := needed(seen, **how):
         seen += [Observation(a.probe.id, count(a.probe.id, a.round), a.round) for a in asks]
         assert len(seen) < 30
@@ -47,10 +49,10 @@ def test_three_requests_settle_an_honest_endpoint():
     assert (result.samples, result.requests, result.tokens) == (3, 3, 326)
     assert result.statistics["difference_digits"] == 94
     assert result.statistics["residual_claimed"] == 0
-    assert result.statistics["residual_nearest_other"] >= 36
+    assert result.statistics["residual_nearest_other"] == 13.5
     assert result.statistics["offset"] == 5
     assert result.error_rates is not None
-    assert "36 tokens or more" in result.error_rates.basis
+    assert "13 tokens or more" in result.error_rates.basis
 
 
 @given(st.integers(0, 500), st.sampled_from(sorted(FAMILIES)))
@@ -62,7 +64,7 @@ def test_any_template_cancels(offset, name):
         assert result.outcome is Outcome.INCONSISTENT
         assert names(result) == ["prompt-tokens-other-tokenizer"]
         assert result.findings[0].found == name
-        assert result.statistics["repeated"] == 1
+        assert result.statistics["another_confirmed"] == 1
 
 
 @given(st.sampled_from(sorted(FAMILIES)), st.floats(0.2, 8), st.integers(0, 60))
@@ -111,6 +113,30 @@ def test_counts_rounded_beyond_use_are_not_testable():
     )  # fmt: skip
 
 
+def test_a_few_tokens_are_let_pass_and_no_more():
+    r1 = FAMILIES["deepseek-v3"]
+    for extra, holds in ((6, True), (7, False)):
+        # The constant is fitted half-way, so six tokens on one probe are three each.
+        seen = {"base": 11, "digits": 105 + extra, "armenian": 210}
+        fit = exact_fit(r1, seen)
+        assert (fit.holds, fit.offset, fit.residual) == (holds, 5 + extra / 2, extra / 2)
+
+
+def test_two_explanations_are_none():
+    # Qwen's tokenizers make a token of each digit and Armenian letter, and so does a counter of
+    # characters: other probes tell them apart, and without those nothing is concluded.
+    seen = {name: FAMILIES["qwen2"].counts[name] for name in ("base", "digits", "armenian")}
+    qwen, characters = FAMILIES["qwen2"], ESTIMATES["characters"]
+    assert exact_fit(qwen, seen).holds
+    assert exact_fit(characters, seen).holds
+    both = {name: seen[name] for name in seen} | {"english": 200, "japanese": 225}
+    reference = replace(
+        token_reference(), counters=(*token_reference().counters, replace(qwen, name="twin"))
+    )
+    found = explain(both, 0, FAMILIES["deepseek-v3"], reference)
+    assert (found.kind, found.fit) == (Kind.TOO_FEW, None)
+
+
 def test_missing_and_constant_counts():
     seen, result = run(lambda *_: None)
     assert (len(seen), result.outcome, names(result)) == (
@@ -129,6 +155,7 @@ def test_counts_that_nothing_explains():
              "georgian": 5}  # fmt: skip
     seen, result = run(lambda probe, _: noise[probe])
     assert len(seen) == 11  # six, and five of them again
+    assert (result.statistics["repeated"], result.statistics["another_confirmed"]) == (1, 0)
     assert (result.outcome, names(result)) == (Outcome.INCONSISTENT, ["prompt-tokens-unexplained"])
     assert not result.decisive
 
@@ -148,6 +175,22 @@ def test_a_model_that_was_swapped_between_rounds():
     assert names(result) == ["usage-unstable", "tokenizer-changed"]
     assert "some with that of DeepSeek-R1" in result.summary
     assert result.statistics["repeated"] == 0
+
+
+def test_a_hidden_prompt_that_changes_between_rounds_confirms_all_the_same():
+    _, result = run(lambda probe, number: FAMILIES["qwen2"].counts[probe] + 5 + 40 * number)
+    assert result.outcome is Outcome.INCONSISTENT
+    assert names(result) == ["prompt-tokens-other-tokenizer", "usage-unstable"]
+    assert result.statistics["repeated"] == 1
+
+
+def test_rounds_of_two_other_models_confirm_nothing():
+    def changing(probe, number):
+        return FAMILIES["qwen2" if number else "llama-3"].counts[probe] + 5
+
+    _, result = run(changing)
+    assert (result.outcome, result.statistics["repeated"]) == (Outcome.INCONSISTENT, 0)
+    assert "tokenizer-changed" in names(result)
 
 
 def test_a_model_that_was_swapped_within_a_round():
@@ -176,6 +219,26 @@ def test_another_claim():
     assert result.findings[0].found == "deepseek-v3"
 
 
+@pytest.mark.parametrize("refused", ["base", "digits", "armenian"])
+@pytest.mark.parametrize("name", ["deepseek-v3", "qwen2", "llama-3"])
+def test_a_probe_that_is_refused_every_time(name, refused):
+    counter = counting(FAMILIES[name])
+    _, result = run(lambda probe, number: None if probe == refused else counter(probe, number))
+    if name == "deepseek-v3":
+        assert result.outcome in (Outcome.CONSISTENT, Outcome.NOT_TESTABLE)
+    else:
+        assert result.outcome is not Outcome.CONSISTENT
+
+
+def test_probes_that_tell_nothing_apart_are_not_enough():
+    llama = FAMILIES["llama-3"].counts
+    seen = [Observation(one, llama[one]) for one in ("base", "digits", "english")]
+    result = prompt_token_test(seen)
+    assert result.outcome is Outcome.NOT_TESTABLE
+    assert result.statistics["residual_claimed"] <= 3
+    assert [one.probe.id for one in needed(seen)] == ["armenian"]
+
+
 def test_the_generator_asks_for_the_same():
     counter = FAMILIES["qwen2"]
     plan = prompt_token_requests()
@@ -186,8 +249,9 @@ def test_the_generator_asks_for_the_same():
         try:
             asks = plan.send(found)
         except StopIteration as end:
-            assert end.value == prompt_token_test(seen)
+            result = end.value
             break
+    assert result == prompt_token_test(seen)
     assert [one.round for one in seen] == [0] * 5 + [1] * 5
 
 

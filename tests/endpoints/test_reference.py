@@ -101,7 +101,7 @@ def test_no_other_counter_passes_for_r1():
     for other in reference.counters:
         if other is not r1:
             fit = exact_fit(r1, {name: other.counts[name] for name in FIRST})
-            assert fit.residual >= 36, other.name  # 3 are let pass
+            assert fit.residual >= 13, other.name  # 3 are let pass
             assert not other.tokenizer or fit.residual >= 99
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from persona_client import ask
@@ -126,7 +127,10 @@ def test_fingerprints():
 @pytest.mark.parametrize("refuses", [True, False])
 def test_parameters_that_are_refused(start, refuses):
     server = start("honest-r1", refuses=refuses)
-    answers = [(one, ask(server.url, "q", max_tokens=1, **one.fields)) for one in PARAMETER_PROBES]
+    answers = [
+        (one, ask(server.url, "q", max_tokens=1, **dict[str, Any](one.fields)))
+        for one in PARAMETER_PROBES
+    ]
     result = parameter_test(answers)
     assert (result.outcome, result.samples) == (Outcome.DESCRIPTION, 5)
     assert names(result) == ([] if refuses else ["parameter-behaviour"] * 3)

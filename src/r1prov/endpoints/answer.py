@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from r1prov.limits import MAX_RECOUNT_CHARACTERS
 from r1prov.verify.findings import Finding
 
 
@@ -70,7 +71,6 @@ class Answer:
         streamed: Whether it came as a stream.
         complete: Whether the stream ended by itself; True for a whole body.
         asked_model: `model` of the request, if that was captured.
-        asked: Names of the parameters of the request.
         id: `id` of the answer.
         model: `model` of the answer.
         fingerprint: `system_fingerprint`; None if absent or null.
@@ -81,7 +81,6 @@ class Answer:
         deltas: Pieces of both in the order of the stream; one a part for a whole body.
         usage: Token counts; None without any.
         fields: Names of the members of messages and deltas.
-        token_ids: Ids that the server says it made (vLLM's `return_token_ids`); empty mostly.
         logprobs: Whether log-probabilities came.
         tools: Whether the model called tools, whose text is not in `content`.
         error: Message of an error object (untrusted text).
@@ -92,7 +91,6 @@ class Answer:
     streamed: bool = False
     complete: bool = True
     asked_model: str | None = None
-    asked: frozenset[str] = frozenset()
     id: str | None = None
     model: str | None = None
     fingerprint: str | None = None
@@ -103,7 +101,6 @@ class Answer:
     deltas: tuple[Delta, ...] = ()
     usage: Usage | None = None
     fields: frozenset[str] = frozenset()
-    token_ids: tuple[int, ...] = ()
     logprobs: bool = False
     tools: bool = False
     error: str | None = None
@@ -112,9 +109,13 @@ class Answer:
     @property
     def countable(self) -> bool:
         """Whether counts and boundaries of it mean something: whole, sound, plain text."""
-        return (
-            self.complete and self.error is None and not self.tools and bool(self.deltas)
-        ) and 200 <= self.status < 300
+        sound = 200 <= self.status < 300 and self.error is None and self.complete
+        return sound and not self.tools and 0 < self.characters <= MAX_RECOUNT_CHARACTERS
+
+    @property
+    def characters(self) -> int:
+        """Characters of reasoning and content."""
+        return sum(len(one.text) for one in self.deltas)
 
     def deltas_of(self, part: Part) -> tuple[str, ...]:
         """Texts of the deltas of one part, in order."""

@@ -41,7 +41,11 @@ class Collector:
     tools: bool = False
     deltas: list[Delta] = field(default_factory=list)
     fields: set[str] = field(default_factory=set)
-    token_ids: list[int] = field(default_factory=list)
+
+    @property
+    def characters(self) -> int:
+        """Characters of all deltas so far."""
+        return sum(len(one.text) for one in self.deltas)
 
     def add(self, message: Mapping[str, object], arrived: float | None) -> None:
         """Take one chunk of a stream, or a whole answer."""
@@ -71,7 +75,6 @@ class Collector:
     def _choice(self, choice: Mapping[str, object], arrived: float | None) -> None:
         self.finish_reason = self._text(choice, "finish_reason") or self.finish_reason
         self.logprobs = self.logprobs or isinstance(choice.get("logprobs"), dict)
-        self._ids(choice.get("token_ids"))
         for name in ("delta", "message"):
             text = choice.get(name)
             if isinstance(text, dict):
@@ -156,12 +159,6 @@ class Collector:
             return text
         self.fault(f"{quoted(name)} is no string", None)
         return None
-
-    def _ids(self, value: object) -> None:
-        if isinstance(value, list) and all(
-            isinstance(one, int) and not isinstance(one, bool) for one in value
-        ):
-            self.token_ids.extend(value)
 
 
 def _error_text(problem: object) -> str:

@@ -12,7 +12,7 @@ from r1prov.endpoints.collect import Collector
 from r1prov.endpoints.sse import SseReader, looks_like_sse
 from r1prov.errors import JsonError
 from r1prov.formats.strictjson import parse_json
-from r1prov.limits import MAX_ANSWER_BYTES, MAX_ANSWER_EVENT_BYTES
+from r1prov.limits import MAX_ANSWER_BYTES, MAX_ANSWER_EVENT_BYTES, MAX_RECOUNT_CHARACTERS
 from r1prov.responses.exchange import Exchange, field_values
 from r1prov.text import plural, quoted
 from r1prov.verify.findings import Finding, finding
@@ -41,7 +41,6 @@ def read_answer(exchange: Exchange, *, arrivals: Arrivals = (), name: str = "ans
         arrivals: When its bytes came, ascending; for arrival times of deltas.
         name: What findings call the answer.
     """
-    asked_model, asked = _request(exchange.request.body)
     faults: list[Finding] = []
 
     def fault(message: str, hint: str | None = None) -> None:
@@ -52,20 +51,28 @@ def read_answer(exchange: Exchange, *, arrivals: Arrivals = (), name: str = "ans
     collector = Collector(fault)
     streamed = complete = False
     try:
-        raw, coded = _decoded(body, field_values(exchange.response.headers, "content-encoding"))
-        streamed, complete = _read(raw, _media_type(exchange), collector, () if coded else arrivals)
+        codings = field_values(exchange.response.headers, "content-encoding")
+        raw, wrong = _decoded(body, codings)
+        # Offsets of coded bytes are none of the content.
+        known = () if _names(codings) else arrivals
+        streamed, complete = _read(raw, _media_type(exchange), collector, known)
+        if wrong is not None:
+            complete = False
+            fault(wrong)
     except _Unreadable as error:
         fault(error.message, error.hint)
     complete = complete and exchange.response.complete
     if streamed and not complete and collector.error is None:
         faults.append(finding("answer-incomplete", name, "the stream ended before the answer did"))
+    if collector.characters > MAX_RECOUNT_CHARACTERS:
+        most = plural(MAX_RECOUNT_CHARACTERS, "character")
+        fault(f"a text of more than {most} is not counted again")
     deltas, shape = split_think_tags(collector.deltas, spoken=collector.spoken)
     return Answer(
         status=exchange.response.status,
         streamed=streamed,
         complete=complete,
-        asked_model=asked_model,
-        asked=asked,
+        asked_model=_asked_model(exchange.request.body),
         id=collector.id,
         model=collector.model,
         fingerprint=collector.fingerprint,
@@ -76,7 +83,6 @@ def read_answer(exchange: Exchange, *, arrivals: Arrivals = (), name: str = "ans
         deltas=deltas,
         usage=collector.usage,
         fields=frozenset(collector.fields),
-        token_ids=tuple(collector.token_ids),
         logprobs=collector.logprobs,
         tools=collector.tools,
         error=collector.error,
@@ -84,18 +90,16 @@ def read_answer(exchange: Exchange, *, arrivals: Arrivals = (), name: str = "ans
     )
 
 
-def _request(body: bytes | None) -> tuple[str | None, frozenset[str]]:
+def _asked_model(body: bytes | None) -> str | None:
     # What we asked is our own; a request that others captured may be anything.
     if body is None:
-        return None, frozenset()
+        return None
     try:
         value = parse_json(body, subject="request", max_bytes=MAX_ANSWER_EVENT_BYTES)
     except JsonError:
-        return None, frozenset()
-    if not isinstance(value, dict):
-        return None, frozenset()
-    model = value.get("model")
-    return model if isinstance(model, str) else None, frozenset(value)
+        return None
+    model = value.get("model") if isinstance(value, dict) else None
+    return model if isinstance(model, str) else None
 
 
 def _media_type(exchange: Exchange) -> str:
@@ -103,13 +107,12 @@ def _media_type(exchange: Exchange) -> str:
     return values[0].partition(";")[0].strip().lower() if values else ""
 
 
-def _decoded(body: bytes | None, codings: tuple[str, ...]) -> tuple[bytes, bool]:
-    """The content without its coding (RFC 9110 section 8.4), and whether it had one."""
+def _decoded(body: bytes | None, codings: tuple[str, ...]) -> tuple[bytes, str | None]:
+    """The content without its coding (RFC 9110 section 8.4), and what is wrong with its end."""
     if body is None:
         raise _Unreadable("no body was captured")
-    names = [one.strip().lower() for value in codings for one in value.split(",") if one.strip()]
-    names = [one for one in names if one != "identity"]
-    for name in reversed(names):
+    wrong = None
+    for name in reversed(_names(codings)):
         if name not in ("gzip", "x-gzip", "deflate"):
             raise _Unreadable(
                 f"the content is coded as {quoted(name, limit=40)}, which is not read here",
@@ -120,18 +123,27 @@ def _decoded(body: bytes | None, codings: tuple[str, ...]) -> tuple[bytes, bool]
             body = inflate.decompress(body, MAX_ANSWER_BYTES + 1)
         except zlib.error:
             raise _Unreadable(f"the content is not {name}") from None
+        if not inflate.eof:
+            wrong = f"the content ends within its {name}"
+        elif inflate.unused_data:
+            wrong = f"bytes stand behind the {name} of the content"
     if len(body) > MAX_ANSWER_BYTES:
         raise _Unreadable(f"the answer has more than {plural(MAX_ANSWER_BYTES, 'byte')}")
-    return body, bool(names)
+    return body, wrong
+
+
+def _names(codings: tuple[str, ...]) -> list[str]:
+    names = [one.strip().lower() for value in codings for one in value.split(",")]
+    return [one for one in names if one not in ("", "identity")]
 
 
 def _read(
     raw: bytes, media_type: str, collector: Collector, arrivals: Arrivals
 ) -> tuple[bool, bool]:
     """Feed every message to the collector; whether it was a stream, and whether it ended."""
-    if media_type == "text/event-stream" or (
-        media_type != "application/json" and looks_like_sse(raw)
-    ):
+    # Servers and proxies mislabel: an error is often JSON under the type of a stream.
+    labelled = media_type == "text/event-stream" and not raw.lstrip().startswith(b"{")
+    if labelled or looks_like_sse(raw):
         return True, _read_events(raw, collector, arrivals)
     if not raw.strip():
         raise _Unreadable("the body is empty")

@@ -48,15 +48,13 @@ class _Runs:
 
     low: int = 0
     high: int = 0
+    accepting: set[int] = field(default_factory=set)
     rejecting: set[int] = field(default_factory=set)
-    first: Decision | None = None
-    last: Decision | None = None
 
     def add(self, decision: Decision, answer: int) -> None:
-        self.first = self.first or decision
-        self.last = decision
         if decision is Decision.LOW:
             self.low += 1
+            self.accepting.add(answer)
         else:
             self.high += 1
             self.rejecting.add(answer)
@@ -179,11 +177,10 @@ def _judge(
             expected=f"at most {HONEST:.1%}",
             found=f"{off / total:.1%}",
         )
-        if runs.low and runs.first is not runs.last:
-            before, after = ("first", "later") if runs.first is Decision.LOW else ("later", "first")
+        if runs.accepting - runs.rejecting:
             changed = (
-                f"deltas end with tokens of {tokenizer.name} in the {before} answers and inside "
-                f"of them in the {after} ones"
+                f"deltas of {len(runs.rejecting)} answers end inside tokens of {tokenizer.name}, "
+                f"those of {len(runs.accepting - runs.rejecting)} or more do not"
             )
             notes = (*notes, finding("tokenizer-changed", subject, changed))
         return Outcome.INCONSISTENT, message, (broken, *notes)

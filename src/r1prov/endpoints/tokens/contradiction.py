@@ -25,8 +25,8 @@ def tokenizer_verdict(
 ) -> TestResult:
     """Compose the results of `prompt_token_test`, `boundary_test` and `recount_test`.
 
-    Decisive is a contradiction of the prompt tokens that a second round confirmed, together with
-    deltas that cut tokens in two answers, each enough by itself.
+    Decisive are prompt tokens of another known tokenizer, in two rounds, together with deltas that
+    cut tokens in two answers, each enough by itself.
 
     Args:
         prompts: Of the active test.
@@ -41,7 +41,7 @@ def tokenizer_verdict(
     active = prompts.outcome is Outcome.INCONSISTENT
     cut = deltas is not None and deltas.outcome is Outcome.INCONSISTENT
     confirmed = (
-        prompts.statistics.get("repeated", 0) > 0
+        prompts.statistics.get("another_confirmed", 0) > 0
         and deltas is not None
         and deltas.statistics.get("answers_rejecting", 0) >= 2
     )

@@ -34,7 +34,10 @@ class Observation:
 
 
 def observe(probe: str, answer: Answer, *, round: int = 0) -> Observation:  # noqa: A002
-    """The observation that an answer to a probe makes."""
+    """The observation that an answer to a probe makes.
+
+    One without a count stands for good: whoever asks repeats what failed for the moment first.
+    """
     usage = answer.usage
     if usage is None:
         return Observation(probe, None, round)
@@ -104,7 +107,9 @@ def explain(
     others = [one for one in reference.counters if one is not claimed]
     if own.holds:
         margin = min(exact_fit(one, seen).residual for one in others)
-        return Explanation(Kind.CLAIMED, own, own, margin, rounding)
+        # Probes that were refused may be those that would have told two families apart.
+        kind = Kind.CLAIMED if margin > own.tolerance else Kind.TOO_FEW
+        return Explanation(kind, own, own, margin, rounding)
     if len(seen) < SCALE_PROBES:
         return Explanation(Kind.TOO_FEW, None, own)
     if rounding > _MAX_ROUNDING:
@@ -126,7 +131,7 @@ def _holding(fits: Iterable[Fit | None]) -> list[Fit]:
 def _of(fits: list[Fit], kind: Kind, own: Fit, rounding: int) -> Explanation:
     best = fits[0]
     if len(fits) > 1:  # two explanations are none, until another probe tells them apart
-        return Explanation(Kind.UNEXPLAINED, None, own, fits[1].residual, rounding)
+        return Explanation(Kind.TOO_FEW, None, own, fits[1].residual, rounding)
     if not best.counter.tokenizer:
         kind = Kind.ESTIMATE
     return Explanation(kind, best, own, None, rounding)

@@ -31,8 +31,6 @@ _ROUNDS = 2
 _SETTLED = (Kind.CLAIMED, Kind.CONSTANT, Kind.MISSING)
 # What speaks against the claim is asked a second time.
 _TO_CONFIRM = (Kind.OTHER, Kind.OTHER_SCALED, Kind.UNEXPLAINED, Kind.TOO_FEW)
-# Probes of a round without a count after which the rest is not asked.
-_GIVE_UP = 2
 
 _BENIGN = (
     "a hidden system prompt or another chat template adds a constant, which cancels",
@@ -78,14 +76,11 @@ def needed(
     claimed = reference.family_of(claim)
     for number in range(_ROUNDS if confirm else 1):
         asked = [one for one in observations if one.round == number]
-        missing = [one for one in asked if one.tokens is None]
-        if len(missing) >= _GIVE_UP:
-            return ()
         found = _explain_round(observations, number, claimed)
         groups: list[tuple[str, ...]] = [_FIRST]
         if found.kind not in _SETTLED:
             groups.append(_SCALE)
-            if found.kind is Kind.UNEXPLAINED and number == 0:
+            if found.kind in (Kind.UNEXPLAINED, Kind.TOO_FEW) and number == 0:
                 groups.append(_MORE)
         known = {one.probe for one in asked}
         for group in groups:
@@ -138,13 +133,22 @@ def prompt_token_test(
     last = found[-1] if found else Explanation(Kind.TOO_FEW)
     changed = _changed(own)
     kinds = {(one.kind, one.fit.counter.name if one.fit else "") for one in found}
-    repeated = len(found) > 1 and len(kinds) == 1 and not changed
-    outcome, summary, findings = _judge(last, claimed, claim, subject)
-    if changed or len(kinds) > 1:
+    # A prompt that changes unseen moves every count of a round alike, and the rounds still agree.
+    agree = len(kinds) == 1 and not (changed and last.kind is Kind.UNEXPLAINED)
+    if agree or len(found) < 2:
+        outcome, summary, findings = _judge(last, claimed, claim, subject)
+        if changed:
+            findings = (*findings, _unstable(subject))
+    else:
         outcome, summary, findings = _judge_changes(found, claim, subject)
+    repeated = len(found) > 1 and agree
     statistics = _statistics(own, last)
     statistics["rounds"] = float(len(found))
     statistics["repeated"] = float(repeated)
+    # Counts that nothing explains may be an estimate that nobody here knows.
+    statistics["another_confirmed"] = float(
+        repeated and last.kind in (Kind.OTHER, Kind.OTHER_SCALED)
+    )
     return TestResult(
         name=NAME,
         outcome=outcome,
@@ -157,7 +161,7 @@ def prompt_token_test(
             beta=None,
             basis=(
                 f"counts are exact: {TOLERANCE} tokens are let pass, and every other counter of "
-                f"the table is {_separation(claimed):.0f} tokens or more away from {claim} on "
+                f"the table is {_separation(claimed)} tokens or more away from {claim} on "
                 "three probes"
             ),
         ),
@@ -199,7 +203,11 @@ def _judge(
         notes = (finding("usage-rounded", subject, message),)
     match found.kind:
         case Kind.TOO_FEW:
-            return Outcome.NOT_TESTABLE, "too few probes were counted", ()
+            return (
+                Outcome.NOT_TESTABLE,
+                "the probes that were counted do not tell tokenizers apart",
+                (),
+            )
         case Kind.MISSING:
             message = "answers to probes hold no prompt tokens"
             return Outcome.NOT_TESTABLE, message, (finding("usage-missing", subject, message),)
@@ -254,7 +262,7 @@ def _judge_changes(
         if one.fit is not None and one.kind in (Kind.OTHER, Kind.OTHER_SCALED)
     ]
     mine = any(one.kind in (Kind.CLAIMED, Kind.CLAIMED_SCALED) for one in found)
-    unstable = finding("usage-unstable", subject, "one prompt has had different token counts")
+    unstable = _unstable(subject)
     if not others:
         return Outcome.NOT_TESTABLE, unstable.message, (unstable,)
     message = f"some probes were counted with the tokenizer of {others[0].title}"
@@ -264,15 +272,19 @@ def _judge_changes(
     return Outcome.INCONSISTENT, message, (unstable, broken)
 
 
-def _separation(claimed: Counter) -> float:
-    """Tokens by which the nearest other counter misses a count of the first probes."""
+def _unstable(subject: str) -> Finding:
+    return finding("usage-unstable", subject, "one prompt has had different token counts")
+
+
+def _separation(claimed: Counter) -> int:
+    """Whole tokens by which the nearest other counter misses a count of the first probes."""
     others = (one for one in token_reference().counters if one is not claimed)
 
     def spread(one: Counter) -> int:
         apart = [one.counts[name] - claimed.counts[name] for name in _FIRST]
         return max(apart) - min(apart)
 
-    return min(map(spread, others)) / 2
+    return min(map(spread, others)) // 2
 
 
 def _statistics(observations: Sequence[Observation], found: Explanation) -> dict[str, float]:
