@@ -162,7 +162,7 @@ class CertificateError(InputError):
 
 
 class EndpointReferenceError(InputError):
-    """Recorded answers of a trusted endpoint are malformed, or nobody who is trusted signed them."""
+    """Recorded answers of an endpoint are malformed, or nobody who is trusted signed them."""
 
 
 class QuestionSetError(InputError):

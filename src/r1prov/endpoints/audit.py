@@ -26,13 +26,13 @@ from r1prov.endpoints.comparison import (
     timing_result,
 )
 from r1prov.endpoints.plan import Plan
+from r1prov.endpoints.prompt_set import Prompt
 from r1prov.endpoints.question_run import (
     QUESTIONS,
     question_request,
     question_result,
     score_replies,
 )
-from r1prov.endpoints.prompt_set import Prompt
 from r1prov.endpoints.reference_trust import UsedReference
 from r1prov.endpoints.report import (
     EndpointReport,
@@ -127,9 +127,7 @@ class Audit:
             self.say("parameters")
             replies = self.client.ask_all(self.plan.parameter_requests())
             answers: list[Answer] = [one.answer for one in replies]
-            self.results.append(
-                parameter_test(list(zip(PARAMETER_PROBES, answers, strict=True)))
-            )
+            self.results.append(parameter_test(list(zip(PARAMETER_PROBES, answers, strict=True))))
         if self.plan.context and not self._certain("context"):
             self.say("context")
             reply = self.client.ask(self.plan.context_request())

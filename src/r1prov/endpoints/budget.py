@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from r1prov.errors import InputError, LimitExceeded
@@ -92,11 +93,15 @@ def parse_prices(raw: bytes, *, model: str, subject: str) -> Prices:
             subject=subject,
             hint='write: ["MODEL"], and below it prompt = 0.55 and completion = 2.19',
         )
-    found = {name: row.get(name) for name in ("prompt", "completion")}
-    for name, price in found.items():
-        if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < 1e9:
-            raise InputError(f"{name} of {quoted(model)} is no price", subject=subject)
-    return Prices(float(found["prompt"]), float(found["completion"]), currency)
+    prompt, completion = (_price(row, name, subject) for name in ("prompt", "completion"))
+    return Prices(prompt, completion, currency)
+
+
+def _price(row: Mapping[str, object], name: str, subject: str) -> float:
+    price = row.get(name)
+    if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < 1e9:
+        raise InputError(f"{name} is no price for a million tokens", subject=subject)
+    return float(price)
 
 
 class Budget:

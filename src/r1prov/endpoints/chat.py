@@ -215,8 +215,6 @@ def no_answer(model: str) -> Answer:
     return Answer(status=0, complete=False, asked_model=model)
 
 
-def answer_of(
-    exchange: Exchange, arrivals: Sequence[tuple[int, float]], number: int
-) -> Answer:
+def answer_of(exchange: Exchange, arrivals: Sequence[tuple[int, float]], number: int) -> Answer:
     """The normalised answer of an exchange."""
     return read_answer(exchange, arrivals=arrivals, name=f"answer {number}")

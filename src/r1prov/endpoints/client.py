@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from r1prov.endpoints.budget import Budget, BudgetSpent
 from r1prov.endpoints.chat import (
@@ -28,71 +28,19 @@ from r1prov.endpoints.chat import (
     no_answer,
 )
 from r1prov.endpoints.journal import RETRIED, Arrivals, Journal, append_times
-from r1prov.errors import Unreadable, UsageError
+from r1prov.endpoints.wire import Keeper, LastExchange, Manners, http_client
+from r1prov.errors import Unreadable
 from r1prov.limits import ANSWER_SECONDS, MAX_ANSWER_BYTES, MAX_RETRY_AFTER_SECONDS
 from r1prov.responses.exchange import Exchange, field_values
 from r1prov.responses.redaction import redact_url
 from r1prov.text import quoted
 
 if TYPE_CHECKING:
-    import httpx
-
-    from r1prov.responses.capture import SentRequest
     from r1prov.responses.log import ExchangeLog
-    from r1prov.responses.log_record import Head
-    from r1prov.responses.transport import Steps
 
 # Requests in a row that came to nothing, each with its retries, after which no more are sent.
 _GIVE_UP = 3
 _MAX_BACKOFF = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manners:
-    """How an endpoint is asked.
-
-    Attributes:
-        concurrency: Requests at a time.
-        timeout: Longest silence of the server, in seconds.
-        retries: How often a request is sent again that was refused for now, or broke off.
-        backoff: Seconds before the first of them; doubled each time. A `Retry-After` counts more.
-        user_agent: What the client says that it is. By default that of its HTTP library: a name of
-            ours would tell a server that it is being audited.
-    """
-
-    concurrency: int = 4
-    timeout: float = 300.0
-    retries: int = 4
-    backoff: float = 1.0
-    user_agent: str | None = None
-
-
-@dataclass(slots=True)
-class _Last(threading.local):
-    """What the thread's last exchange was."""
-
-    exchange: Exchange | None = None
-    head: Head | None = None
-
-
-class _Observer:
-    """Writes exchanges into a log, and hands each to the thread that made it."""
-
-    holds = False
-    keep = MAX_ANSWER_BYTES
-
-    def __init__(self, log: ExchangeLog, last: _Last) -> None:
-        self._log = log
-        self._last = last
-
-    def prepare(self, request: SentRequest) -> SentRequest:
-        return request
-
-    def conclude(self, exchange: Exchange, *, ended: bool) -> Steps:
-        del ended
-        self._last.exchange = exchange
-        self._last.head = self._log.append(exchange).head
-        yield from ()
 
 
 @dataclass(slots=True)
@@ -157,9 +105,9 @@ class Client:
         self._shown = redact_url(self.url)[0]
         self._log = log
         self._journal = journal
-        self._last = _Last()
+        self._last = LastExchange()
         self._state = _State()
-        self._http = _http_client(_Observer(log, self._last), key, self.manners)
+        self._http = http_client(Keeper(log, self._last), key, self.manners)
 
     def __enter__(self) -> Client:
         return self
@@ -391,37 +339,3 @@ def _retry_after(exchange: Exchange) -> float | None:
     if then.tzinfo is None:
         then = then.replace(tzinfo=UTC)
     return max(0.0, (then - datetime.now(UTC)).total_seconds())
-
-
-def _http_client(observer: _Observer, key: str | None, manners: Manners) -> httpx.Client:
-    """An `httpx` client whose transport keeps what passes; it follows nothing and no proxy."""
-    try:
-        import httpx
-    except ImportError:
-        raise UsageError("asking an endpoint needs httpx", hint="install r1prov[endpoint]") from None
-    from r1prov.responses.transport import SyncLiveStream, SyncTransport
-
-    class _Live(SyncLiveStream, httpx.SyncByteStream):
-        pass
-
-    class _Transport(SyncTransport, httpx.BaseTransport):
-        http: Any = httpx
-        live_stream: Any = _Live
-
-    headers = {"Accept-Encoding": "identity"}
-    if manners.user_agent is not None:
-        headers["User-Agent"] = manners.user_agent
-    if key is not None:
-        if not key.isascii() or not key.isprintable() or " " in key or not key:
-            raise UsageError(
-                "the API key holds a character that no header field may",
-                hint="look for a line break or quotes around it in the variable",
-            )
-        headers["Authorization"] = f"Bearer {key}"
-    limits = httpx.Limits(max_connections=manners.concurrency)
-    return httpx.Client(
-        transport=_Transport(observer, httpx.HTTPTransport(limits=limits)),
-        headers=headers,
-        timeout=manners.timeout,
-        trust_env=False,
-    )

@@ -40,7 +40,7 @@ from r1prov.endpoints.structure import structure_tests
 from r1prov.endpoints.token_audit import TokenAudit
 from r1prov.endpoints.tokens.tokenizer import TextTokenizer
 from r1prov.responses.redaction import redact_url
-from r1prov.verify.findings import finding
+from r1prov.verify.findings import Finding, finding
 
 _NAMES = Names(reference="A", other="B")
 _ROLES = ("A", "B")
@@ -234,7 +234,7 @@ class Comparison:
         verdict, headline = compose(
             self.results, "the two endpoints answering alike", stopped=self._stopped
         )
-        findings = ()
+        findings: tuple[Finding, ...] = ()
         if self._stopped is not None:
             findings = (finding("audit-stopped", "comparison", self._stopped),)
         return EndpointReport(
@@ -274,7 +274,9 @@ def tokenizers_result(a: TestResult, b: TestResult, claim: str) -> TestResult:
     decisive = differ and (a.decisive or b.decisive)
     if differ:
         other, bad = ("B", b) if b.outcome is Outcome.INCONSISTENT else ("A", a)
-        summary = f"the tokenizer of {claim} is at work on one side and not on {other}: {bad.summary}"
+        summary = (
+            f"the tokenizer of {claim} is at work on one side and not on {other}: {bad.summary}"
+        )
         outcome = Outcome.INCONSISTENT
     elif outcomes == {Outcome.CONSISTENT}:
         summary = f"both sides have the tokenizer of {claim}"

@@ -19,7 +19,7 @@ from r1prov.endpoints.sequential import Look
 from r1prov.endpoints.text_statistics import compare_texts
 from r1prov.endpoints.timing import StreamTimes, describe_times, phases
 from r1prov.errors import UsageError
-from r1prov.verify.findings import finding
+from r1prov.verify.findings import Finding, finding
 
 COMPLETIONS, LOGPROBS = "completions", "log-probabilities"
 # Kernels, hardware and batching move log-probabilities of the same weights; measured with llama.cpp
@@ -81,7 +81,7 @@ def completions_result(
         + f"{names.reference} (p = {found.p_value:.2g}, {found.other:,} against "
         f"{found.reference:,} of {len(found.prompts):,} prompts)"
     )
-    findings = ()
+    findings: tuple[Finding, ...] = ()
     if rejects:
         broken = finding(
             "completions-differ",
@@ -160,7 +160,7 @@ def logprobs_result(
     )
     if differs and not beyond:
         summary += f": no more than kernels and batching may do ({LOGPROB_TOLERANCE})"
-    findings = ()
+    findings: tuple[Finding, ...] = ()
     if rejects:
         broken = finding(
             "logprobs-differ",
@@ -188,7 +188,7 @@ def logprobs_result(
         error_rates=ErrorRates(
             alpha=alpha,
             beta=None,
-            basis="permutation within prompts, and a difference beyond what kernels and batching do",
+            basis="permutation within prompts, and more than kernels and batching do",
         ),
         statistics={
             "difference": found.difference,
@@ -283,7 +283,9 @@ def timing_result(times: Mapping[str, Sequence[float]], *, answers: int, side: s
         found = describe_times(seconds)
         key = kind.replace(" ", "_")
         statistics[f"{key}_samples"] = float(found.samples)
-        statistics |= {f"{key}_q{share:.0%}"[:-1]: value for share, value in found.quantiles.items()}
+        statistics |= {
+            f"{key}_q{share:.0%}"[:-1]: value for share, value in found.quantiles.items()
+        }
         if found.modality is not None:
             statistics[f"{key}_dip"] = found.modality.dip
             statistics[f"{key}_dip_p_value"] = found.modality.p_value

@@ -84,7 +84,9 @@ def _json(raw: bytes, subject: str) -> list[Prompt]:
     found = []
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or set(row) != {"id", "prompt"}:
-            raise InputError(f"prompt {number} has other members than id and prompt", subject=subject)
+            raise InputError(
+                f"prompt {number} has other members than id and prompt", subject=subject
+            )
         if not all(isinstance(one, str) and one.strip() for one in row.values()):
             raise InputError(f"prompt {number} is empty or no text", subject=subject)
         found.append(Prompt(row["id"], row["prompt"]))

@@ -226,9 +226,7 @@ def parse_reference(raw: bytes, *, subject: str) -> EndpointReference:
             temperature=sampling.number("temperature"),
             top_logprobs=sampling.count("top_logprobs"),
         ),
-        prompts=tuple(
-            _prompt(one, subject) for one in top.items("prompts", MAX_REFERENCE_PROMPTS)
-        ),
+        prompts=tuple(_prompt(one, subject) for one in top.items("prompts", MAX_REFERENCE_PROMPTS)),
         weights=_weights(top.optional("weights")),
         questions=_questions(top.optional("questions")),
     )
@@ -327,7 +325,16 @@ class _Fields:
         return value
 
     def text_or_none(self, name: str) -> str | None:
-        return self._none(name) if self.left.get(name) is None else self.text(name)
+        if self._is_null(name):
+            return None
+        return self.text(name)
+
+    def _is_null(self, name: str) -> bool:
+        """Whether that member is null, which takes it."""
+        if name in self.left and self.left[name] is None:
+            del self.left[name]
+            return True
+        return False
 
     def number(self, name: str) -> float:
         value = self._take(name)
@@ -338,10 +345,7 @@ class _Fields:
         return float(value)
 
     def number_or_none(self, name: str) -> float | None:
-        return self._none(name) if self.left.get(name) is None else self.number(name)
-
-    def _none(self, name: str) -> None:
-        self._take(name)
+        return None if self._is_null(name) else self.number(name)
 
     def logprob(self, name: str) -> float:
         value = self._take(name)

@@ -103,9 +103,7 @@ class Turn:
     prompt: Prompt
 
 
-def schedule(
-    prompts: Sequence[Prompt], samples: range, sides: int, *, seed: int
-) -> Iterator[Turn]:
+def schedule(prompts: Sequence[Prompt], samples: range, sides: int, *, seed: int) -> Iterator[Turn]:
     """Every prompt once a sample and side, in random order.
 
     Sides take turns on each prompt, who is first being random too: load and time of day then meet
@@ -167,7 +165,7 @@ def collect_first_tokens(
 def ask_by_turns(
     clients: Sequence[Client], requests: Sequence[ChatRequest], *, seed: int
 ) -> list[list[Reply]]:
-    """Every request to every side, in random order; replies of each side in that of the requests."""
+    """Every request to every side in random order; replies of each side in that of requests."""
     places = [
         Turn(side, Prompt(str(number), one.prompt))
         for number, one in enumerate(requests)

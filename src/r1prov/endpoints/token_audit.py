@@ -157,7 +157,9 @@ class TokenAudit:
         against = [one.outcome is Outcome.INCONSISTENT for one in parts]
         if all(against) or not any(against):
             return whole
-        changed = f"the {_NAMES[against.index(True)]} half of the answers is not that of {self.claim}"
+        changed = (
+            f"the {_NAMES[against.index(True)]} half of the answers is not that of {self.claim}"
+        )
         other = f", the {_NAMES[against.index(False)]} is not contradicted"
         bad = parts[against.index(True)]
         found = finding("tokenizer-changed", "endpoint", changed + other, found=bad.summary)

@@ -33,9 +33,14 @@ def as_text(report: EndpointReport, *, color: bool = False) -> str:
         word = f"\x1b[1;{_COLORS[report.verdict]}m{word}\x1b[0m"
     lines = [f"{word}  {printable(report.headline, limit=_WIDE)}", ""]
     lines += [f"  {label:<14}{printable(value, limit=_WIDE)}" for label, value in facts(report)]
-    lines += ["", table([_HEADING, *map(_row, report.results)], right=frozenset({2, 3, 4})).rstrip()]
+    lines += [
+        "",
+        table([_HEADING, *map(_row, report.results)], right=frozenset({2, 3, 4})).rstrip(),
+    ]
     lines += ["", "what each test says"]
-    lines += [f"  {printable(one.name)}: {printable(one.summary, limit=_WIDE)}" for one in report.results]
+    lines += [
+        f"  {printable(one.name)}: {printable(one.summary, limit=_WIDE)}" for one in report.results
+    ]
     if report.not_run:
         lines += ["", "not run"]
         lines += [f"  {printable(o.name)}: {printable(o.why, limit=_WIDE)}" for o in report.not_run]

@@ -74,7 +74,8 @@ def _page(report: EndpointReport) -> Iterator[str]:
     for label, value in facts(report):
         yield _row(label, value)
     yield "</table>\n<h2>Tests</h2>\n<table>"
-    yield f"<tr>{''.join(f'<th scope="col">{one}</th>' for one in _COLUMNS)}</tr>"
+    heads = "".join(f'<th scope="col">{one}</th>' for one in _COLUMNS)
+    yield f"<tr>{heads}</tr>"
     for one in report.results:
         yield _result(one)
     yield "</table>"

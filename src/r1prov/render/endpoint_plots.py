@@ -69,11 +69,11 @@ def _bars(residuals: Mapping[str, float]) -> str:
     marks = [f'<line class="axis" x1="{middle}" y1="4" x2="{middle}" y2="{height - 16}"/>']
     for number, (name, value) in enumerate(residuals.items()):
         y = 6 + 22 * number
-        width = abs(value) / most * reach
+        width = max(1.0, abs(value) / most * reach)
         x = middle if value >= 0 else middle - width
         shade = "c" if abs(value) > 1 else "a"
         marks += [
-            f'<rect class="bar {shade}" x="{x:.1f}" y="{y}" width="{max(width, 1):.1f}" height="14"/>',
+            f'<rect class="bar {shade}" x="{x:.1f}" y="{y}" width="{width:.1f}" height="14"/>',
             f'<text x="8" y="{y + 12}">{html_text(name)}</text>',
             f'<text x="{_WIDTH - 8}" y="{y + 12}" text-anchor="end">{value:+g}</text>',
         ]
@@ -111,7 +111,9 @@ def _frame(*levels: tuple[str, float]) -> list[str]:
         x0, y = _point(0, share).split(",")
         x1, _ = _point(1, share).split(",")
         marks.append(f'<line class="axis" x1="{x0}" y1="{y}" x2="{x1}" y2="{y}"/>')
-        marks.append(f'<text x="{_LEFT - 8}" y="{float(y) + 4:.1f}" text-anchor="end">{label}</text>')
+        marks.append(
+            f'<text x="{_LEFT - 8}" y="{float(y) + 4:.1f}" text-anchor="end">{label}</text>'
+        )
     return marks
 
 
