@@ -7,11 +7,10 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from persona_server import KEY, MODEL
+from persona_server import KEY
 from personas import PERSONAS
 
 from r1prov.cli.app import run
-from r1prov.responses.log_check import check_log
 
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "src/r1prov/render/schema/endpoint-report-1.json").read_text()

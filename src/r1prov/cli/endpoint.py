@@ -104,7 +104,6 @@ def audit(
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from datetime import UTC, datetime
 
-    from r1prov.cli.output import say
     from r1prov.endpoints.audit import Audit
     from r1prov.endpoints.plan import Plan, estimate
     from r1prov.endpoints.prompt_set import Prompt
@@ -141,6 +140,7 @@ def audit(
     )
     claimed = options.claimed_tokenizer(tokenizer, claim)
     key = options.api_key(key_env, url, plain_http=plain_http)
+    told = options.teller(quiet=quiet)
     with options.opened(
         [url],
         [model],
@@ -152,8 +152,8 @@ def audit(
         concurrency=concurrency,
         timeout=timeout,
         retries=retries,
+        told=told,
     ) as (client,):
-        options.agree([cost], [client.model], prices, client.budget, yes=yes)
-        told = (lambda _: None) if quiet else say
+        options.agree([cost], [client.model], prices, client.budget, yes=yes, told=told)
         report = Audit(client, plan, claimed, used, told).run()
     return options.show(report, format, output, quiet=quiet, no_color=no_color)

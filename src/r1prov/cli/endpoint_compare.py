@@ -104,7 +104,6 @@ def command(
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from datetime import UTC, datetime
 
-    from r1prov.cli.output import say
     from r1prov.endpoints.audit import Audit
     from r1prov.endpoints.compare import Comparison
     from r1prov.endpoints.plan import Plan, estimate
@@ -151,7 +150,7 @@ def command(
         options.api_key(variable, url, plain_http=plain_http) if variable else None
         for variable, url in zip(variables, urls, strict=True)
     ]
-    told = (lambda _: None) if quiet else say
+    told = options.teller(quiet=quiet)
     with options.opened(
         urls,
         models,
@@ -163,10 +162,11 @@ def command(
         concurrency=concurrency,
         timeout=timeout,
         retries=retries,
+        told=told,
     ) as clients:
         cost = estimate(plan, chosen, sampling, samples)
         names = [one.model for one in clients]
-        options.agree([cost] * len(clients), names, prices, clients[0].budget, yes=yes)
+        options.agree([cost] * len(clients), names, prices, clients[0].budget, yes=yes, told=told)
         if used is not None:
             report = Audit(clients[0], plan, claimed, used, told).run()
         else:

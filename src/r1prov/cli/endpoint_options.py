@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from r1prov.endpoints.budget import Budget, Estimate, Prices
     from r1prov.endpoints.client import Client
@@ -257,6 +257,7 @@ def opened(
     concurrency: int,
     timeout: float,
     retries: int,
+    told: Callable[[str], None],
 ) -> Iterator[list[Client]]:
     """Clients of some endpoints, with one log and one budget; each knows its model.
 
@@ -264,7 +265,6 @@ def opened(
         UsageError: An endpoint lists several models and none was named.
         Unreadable: An endpoint or the log cannot be reached.
     """
-    from r1prov.cli.output import say
     from r1prov.endpoints.budget import Budget
     from r1prov.endpoints.chat import model_ids, the_model
     from r1prov.endpoints.client import Client
@@ -276,7 +276,7 @@ def opened(
     budget = Budget(max_requests=max_requests, max_tokens=max_tokens)
     manners = Manners(concurrency=concurrency, timeout=timeout, retries=retries)
     kept = ExchangeLog(log)
-    say(f"exchanges are kept in {log}")
+    told(f"exchanges are kept in {log}")
     with ExitStack() as stack:
         clients = []
         for url, model, key in zip(urls, models, keys, strict=True):
@@ -288,8 +288,21 @@ def opened(
         yield clients
 
 
+def teller(*, quiet: bool) -> Callable[[str], None]:
+    """Where a command says what it is doing: stderr, or nowhere."""
+    from r1prov.cli.output import say
+
+    return (lambda _: None) if quiet else say
+
+
 def agree(
-    estimates: list[Estimate], models: list[str], prices: Path | None, budget: Budget, *, yes: bool
+    estimates: list[Estimate],
+    models: list[str],
+    prices: Path | None,
+    budget: Budget,
+    *,
+    yes: bool,
+    told: Callable[[str], None],
 ) -> None:
     """Say what it costs at most and, on a terminal, ask.
 
@@ -297,16 +310,14 @@ def agree(
         InputError: The table of prices is malformed.
         Abort: The user said no.
     """
-    from r1prov.cli.output import say
-
     for cost, model in zip(estimates, models, strict=True):
-        say(f"{model}: {cost.text(_prices(prices, model))}" if model else cost.text(None))
+        told(f"{model}: {cost.text(_prices(prices, model))}" if model else cost.text(None))
     requests = sum(one.requests for one in estimates)
     tokens = sum(one.prompt_tokens + one.completion_tokens for one in estimates)
     if budget.max_requests is not None and requests > budget.max_requests:
-        say(f"note: --max-requests {budget.max_requests:,} may stop it before the end")
+        told(f"note: --max-requests {budget.max_requests:,} may stop it before the end")
     if budget.max_tokens is not None and tokens > budget.max_tokens:
-        say(f"note: --max-tokens {budget.max_tokens:,} may stop it before the end")
+        told(f"note: --max-tokens {budget.max_tokens:,} may stop it before the end")
     if not yes and sys.stdin is not None and sys.stdin.isatty():
         typer.confirm("Send the requests?", abort=True, err=True)
 

@@ -68,7 +68,7 @@ def command(
         --key release.key --samples 20
       r1prov endpoint record http://127.0.0.1:8000/v1 --out r1.json --questions facts.jsonl
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import emit, say, write_new
+    from r1prov.cli.output import emit, write_new
     from r1prov.cli.signing import load_private_key
     from r1prov.endpoints.plan import Plan, estimate
     from r1prov.endpoints.record import record, weights_of
@@ -86,7 +86,7 @@ def command(
     )
     asked = options.asked_questions(questions, question_tokens, 0.0)
     plan = Plan(claim=None, logprob_samples=logprob_samples, asked=asked, seed=seed)
-    told = (lambda _: None) if quiet else say
+    told = options.teller(quiet=quiet)
     with options.opened(
         [url],
         [model],
@@ -98,9 +98,10 @@ def command(
         concurrency=concurrency,
         timeout=timeout,
         retries=retries,
+        told=told,
     ) as (client,):
         cost = estimate(plan, chosen, sampling, samples)
-        options.agree([cost], [client.model], prices, client.budget, yes=yes)
+        options.agree([cost], [client.model], prices, client.budget, yes=yes, told=told)
         verified = None if weights is None else weights_of(verify_path(weights, expect=claim))
         found = record(
             client,

@@ -103,15 +103,22 @@ class Audit:
             self.not_run += [NotRun(name, why) for name in names]
         return why is not None
 
+    def _going(self) -> bool:
+        """Whether requests are still sent."""
+        return self.client.stopped is None
+
     def _tokens(self, claim: str) -> None:
         tokens = TokenAudit(self.client, claim, self.tokenizer)
         questions = self.plan.questions()
         middle = (len(questions) + 1) // 2
         self.say("questions and token probes, first half")
         tokens.ask_half(questions[:middle])
-        if self.client.stopped is None and (self.plan.run_all or not tokens.decided()):
+        if self._going() and (self.plan.run_all or not tokens.decided()):
             self.say("questions and token probes, second half")
             tokens.ask_half(questions[middle:])
+            if self._going() and tokens.doubtful():
+                self.say("a repeat of what speaks against the claim")
+                tokens.ask_half(self.plan.repeated())
         else:
             self.not_run.append(NotRun("second half", self.client.stopped or _DECIDED))
         if self.tokenizer is None:

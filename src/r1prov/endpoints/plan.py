@@ -17,8 +17,8 @@ from r1prov.endpoints.tokens.prompts import CLAIM
 from r1prov.endpoints.tokens.reference import token_reference
 from r1prov.errors import UsageError
 
-# Rounds of probes that both halves of an audit may take.
-_ROUNDS = 4
+# Rounds of probes that both halves of an audit and a repeat may take.
+_ROUNDS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +88,15 @@ class Plan:
             for one in prompts[: self.streams]
         ]
 
+    def repeated(self) -> list[ChatRequest]:
+        """Half as many other questions, for a repeat."""
+        prompts = builtin_prompts()
+        count = (self.streams + 1) // 2
+        more = (prompts * 2)[self.streams : self.streams + count]
+        return [
+            ChatRequest(prompt=one.text, max_tokens=self.stream_tokens, stream=True) for one in more
+        ]
+
     def parameter_requests(self) -> list[ChatRequest]:
         """One request a parameter."""
         return [
@@ -125,7 +134,8 @@ def estimate(
         asked = [
             ChatRequest(prompt=one.text, max_tokens=1) for one in (*probes.probes, *probes.added)
         ]
-        total += requests_cost(plan.questions()) + requests_cost(asked) * _ROUNDS
+        total += requests_cost([*plan.questions(), *plan.repeated()])
+        total += requests_cost(asked) * _ROUNDS
         if plan.parameters:
             total += requests_cost(plan.parameter_requests())
         if plan.context:

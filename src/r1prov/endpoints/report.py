@@ -151,16 +151,14 @@ def compose(
     if decisive:
         return INCONSISTENT, f"inconsistent with {claim}: {decisive[0].summary}"
     if against:
-        names = ", ".join(one.name for one in against)
-        return (
-            NOT_TESTABLE,
-            f"not decided: {names} speak{'s' if len(against) == 1 else ''} against {claim}, which "
-            f"is no proof by itself: {against[0].summary}",
-        )
+        # The one that speaks for others, where there is one.
+        told = next((one for one in against if one.name in CARRYING), against[0])
+        return NOT_TESTABLE, f"not decided: {told.name} speaks against {claim}: {told.summary}"
     if stopped is not None:
         return NOT_TESTABLE, f"not decided: {stopped}"
     if carrying:
-        return CONSISTENT, f"nothing speaks against {claim}: {carrying[0].summary}"
+        tests = ", ".join(f"{one.name} ({one.samples:,} samples)" for one in carrying)
+        return CONSISTENT, f"nothing speaks against {claim}; tested: {tests}"
     return NOT_TESTABLE, "no test that could refute the claim could be made"
 
 

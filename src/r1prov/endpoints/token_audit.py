@@ -35,7 +35,7 @@ from r1prov.verify.findings import finding
 _ROUNDS_A_HALF = 2
 # Points of a plot: more are no longer seen.
 _MAX_POINTS = 1_000
-_NAMES = ("first", "second")
+_NAMES = ("the first half", "the second half", "the repeat")
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class TokenAudit:
         client: Who is asked.
         claim: Model that is claimed.
         tokenizer: Of the claimed model; None if none is at hand: then streams are not judged.
-        halves: What was answered so far.
+        halves: What was answered so far: two, and a third where a repeat was called for.
     """
 
     client: Client
@@ -118,7 +118,9 @@ class TokenAudit:
         parts = [self._judge(one.observations, one.streams)[-1] for one in self.halves]
         if len(parts) < 2:
             return whole
-        return [*whole[:-1], *self._named(parts), self._composed(whole[-1], parts)]
+        # Each part is a test of its own that may decide, so the rates add up.
+        last = _with_rates(self._composed(whole[-1], parts), parts)
+        return [*whole[:-1], *self._named(parts), last]
 
     def decided(self) -> bool:
         """Whether what is there makes the verdict by itself."""
@@ -148,28 +150,35 @@ class TokenAudit:
     def _named(self, parts: Sequence[TestResult]) -> list[TestResult]:
         """Results of the halves, which the composed one speaks for."""
         return [
-            replace(one, name=f"tokenizer, {name} half", decisive=False, findings=())
+            replace(one, name=f"tokenizer, {name}", decisive=False, findings=())
             for name, one in zip(_NAMES, parts, strict=False)
         ]
 
     def _composed(self, whole: TestResult, parts: Sequence[TestResult]) -> TestResult:
         """The result for the audit: a contradiction in one half is one."""
         against = [one.outcome is Outcome.INCONSISTENT for one in parts]
-        if all(against) or not any(against):
+        certain = [one.decisive for one in parts]
+        if not any(against) or whole.decisive or (all(against) and not any(certain)):
             return whole
-        changed = (
-            f"the {_NAMES[against.index(True)]} half of the answers is not that of {self.claim}"
-        )
-        other = f", the {_NAMES[against.index(False)]} is not contradicted"
-        bad = parts[against.index(True)]
-        found = finding("tokenizer-changed", "endpoint", changed + other, found=bad.summary)
+        worst = certain.index(True) if any(certain) else against.index(True)
+        changed = f"{_NAMES[worst]} of the answers is not that of {self.claim}"
+        findings = parts[worst].findings or whole.findings
+        if not all(against):
+            other = f"{changed}, {_NAMES[against.index(False)]} is not contradicted"
+            found = finding("tokenizer-changed", "endpoint", other, found=parts[worst].summary)
+            findings = (*findings, found)
         return replace(
             whole,
             outcome=Outcome.INCONSISTENT,
-            decisive=bad.decisive or whole.decisive,
-            summary=f"{changed}: {bad.summary}",
-            findings=(*(bad.findings or whole.findings), found),
+            decisive=any(certain),
+            summary=f"{changed}: {parts[worst].summary}",
+            findings=findings,
         )
+
+    def doubtful(self) -> bool:
+        """Whether something speaks against the claim and does not decide: a repeat may."""
+        last = self.results()[-1]
+        return last.outcome is Outcome.INCONSISTENT and not last.decisive
 
     def plots(self) -> Plots:
         """Residuals of the probes, and the path of the sequential test."""
@@ -212,6 +221,14 @@ class TokenAudit:
                     path.append(0.0)
         step = max(1, len(path) // _MAX_POINTS)
         return tuple(path[::step])
+
+
+def _with_rates(result: TestResult, parts: Sequence[TestResult]) -> TestResult:
+    rates = [one.error_rates for one in (result, *parts) if one.error_rates is not None]
+    if not rates:
+        return result
+    total = min(1.0, sum(one.alpha or 0.0 for one in rates))
+    return replace(result, error_rates=replace(rates[0], alpha=total))
 
 
 def _bounds() -> tuple[float, float]:
