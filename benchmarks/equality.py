@@ -107,16 +107,14 @@ def p_values(pairs: Sequence[tuple[Texts, Texts]]) -> list[float]:
     ]
 
 
-def looked(
-    pairs: Sequence[tuple[dict[str, list[Any]], dict[str, list[Any]]]], size: int
-) -> list[int]:
+def looked(pairs: Sequence[tuple[Texts, Texts]], size: int) -> list[int]:
     """Look of each pair at which the audit of three looks rejects; 0 where it never does."""
     found = []
     for run, (left, right) in enumerate(pairs):
         looks, rejected = plan_looks(0.01, 3), 0
         for number, look in enumerate(looks, 1):
             upto = max(2, round(size * look.samples))
-            some = {name: all_[:upto] for name, all_ in right.items()}
+            some = {name: list(all_[:upto]) for name, all_ in right.items()}
             side = Samples(completions=some)
             texts = {name: [one.text for one in all_] for name, all_ in left.items()}
             _, rejects = completions_result(

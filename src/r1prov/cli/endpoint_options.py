@@ -202,14 +202,15 @@ def api_key(variable: str, url: str, *, plain_http: bool) -> str | None:
     """
     from urllib.parse import urlsplit
 
+    from r1prov.endpoints.chat import completions_url
     from r1prov.errors import UsageError
 
+    parts = urlsplit(completions_url(url))
     key = os.environ.get(variable)
     if not key:
         if variable != _KEY:
             raise UsageError(f"the variable {variable} of --key-env is not set")
         return None
-    parts = urlsplit(url)
     local = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
     if parts.scheme.lower() != "https" and not local and not plain_http:
         raise UsageError(

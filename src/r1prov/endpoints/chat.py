@@ -111,14 +111,15 @@ def completions_url(url: str) -> str:
         check_url(url, "the URL")
     except R1ProvError as error:
         raise UsageError(error.message, hint=error.hint) from None
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         host = parts.hostname
         parts.port  # noqa: B018 - raises for a port that is none
     except ValueError:
         host = None
     if not host:
-        raise UsageError("the URL names no host", hint="such as https://api.example/v1")
+        wanted = "such as https://api.example/v1"
+        raise UsageError("the URL names no host, or a malformed one", hint=wanted)
     if "@" in parts.netloc:
         raise UsageError(
             "the URL holds a user name or password",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from r1prov.errors import UsageError
@@ -69,7 +69,8 @@ class Keeper:
     def conclude(self, exchange: Exchange, *, ended: bool) -> Steps:
         """Keep the exchange, whether or not it came to its end."""
         del ended
-        self._last.exchange = exchange
+        # What goes into replies has no key in it, so that no message can show one.
+        self._last.exchange = replace(exchange, request=replace(exchange.request, headers=()))
         self._last.head = self._log.append(exchange).head
         yield from ()
 
