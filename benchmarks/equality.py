@@ -1,6 +1,6 @@
 """How often the comparison of two endpoints errs, and how often it finds a quantized copy.
 
-    python benchmarks/equality.py [--runs 200] [--out results.json]
+    python benchmarks/equality.py [--runs 200] [--out results.json] [--keep FOLDER]
 
 A real llama.cpp server with a real model (SmolLM2-135M) is asked as `r1prov endpoint compare` asks.
 The model against itself gives the false positives: every run has samples of its own, for runs that
@@ -29,6 +29,7 @@ from requantize import requantize  # noqa: E402
 from r1prov.endpoints.client import Client  # noqa: E402
 from r1prov.endpoints.comparison import Names, completions_result, logprobs_result  # noqa: E402
 from r1prov.endpoints.equality import compare_completions  # noqa: E402
+from r1prov.endpoints.journal import Journal  # noqa: E402
 from r1prov.endpoints.prompt_set import Prompt  # noqa: E402
 from r1prov.endpoints.reference import Sampling  # noqa: E402
 from r1prov.endpoints.sampling import Samples, collect, collect_first_tokens  # noqa: E402
@@ -65,26 +66,27 @@ Texts = Mapping[str, Sequence[Any]]
 
 
 @contextmanager
-def client_of(model: Path, log: Path) -> Iterator[Client]:
+def client_of(model: Path, log: Path, port: int) -> Iterator[Client]:
     """A client of a server of that model."""
     with (
-        serve_model(model, slots=SLOTS) as url,
+        serve_model(model, slots=SLOTS, port=port) as url,
         Client(
             url,
             model="smollm2",
             key=None,
             log=ExchangeLog(log, fsync=Fsync.NEVER),
             manners=Manners(concurrency=SLOTS),
+            journal=Journal(log) if log.exists() else None,
         ) as client,
     ):
         yield client
 
 
-def pool(model: Path, log: Path, completions: int, first_tokens: int) -> Samples:
+def pool(model: Path, log: Path, port: int, completions: int, first_tokens: int) -> Samples:
     """Samples of one model."""
     found = Samples()
     began = time.monotonic()
-    with client_of(model, log) as client:
+    with client_of(model, log, port) as client:
         collect_first_tokens([client], [found], FIRST, first_tokens, SAMPLING, seed=1)
         collect([client], [found], PROMPTS, range(completions), SAMPLING, seed=1)
     sys.stderr.write(
@@ -139,12 +141,14 @@ def share(hits: int, runs: int) -> str:
     return f"{hits} of {runs}"
 
 
-def measure(runs: int, powers: int, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    runs: int, powers: int, folder: Path, port: int, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Ask, test, count."""
     same = requantize(GGUF, folder / "Q8_0.gguf", "Q8_0")
     coarse = requantize(GGUF, folder / "Q4_0.gguf", "Q4_0")
-    a = pool(same, folder / "a.jsonl", 2 * PER_PROMPT * runs, 4 * runs)
-    b = pool(coarse, folder / "b.jsonl", powers * max(SIZES), 2 * powers)
+    a = pool(same, folder / "a.jsonl", port, 2 * PER_PROMPT * runs, 4 * runs)
+    b = pool(coarse, folder / "b.jsonl", port + 1, powers * max(SIZES), 2 * powers)
     texts_a, texts_b = a.texts(), b.texts()
     result: dict[str, Any] = {"runs": runs, "prompts": len(PROMPTS), "tokens": SAMPLING.max_tokens}
     for size in SIZES:
@@ -222,12 +226,17 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200, help="of the model against itself")
     parser.add_argument("--powers", type=int, default=25, help="of the largest size, against Q4_0")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--keep", type=Path, help="where exchanges are kept, to go on later")
+    parser.add_argument("--port", type=int, default=18_931, help="of the servers, and the next")
     arguments = parser.parse_args()
+    if arguments.keep is not None:
+        arguments.keep.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         result = measure(
             arguments.runs,
             arguments.powers,
-            Path(folder),
+            arguments.keep or Path(folder),
+            arguments.port,
             lambda line: sys.stdout.write(line + "\n") and sys.stdout.flush(),
         )
     if arguments.out is not None:

@@ -1,4 +1,4 @@
-"""Real models on a real llama.cpp server: an unrelated one, a quantized copy, one behind a relay."""
+"""Real models on a real llama.cpp server: unrelated, quantized, and behind a relay."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_recorded_reference_tells_the_same_model_from_its_quantized_copy(place
 
 
 def trust(public):
-    added = ["key", "add", public, "--owner", "me", "--models", "*", "--keys", "keys"]
+    added = ["key", "add", public, "--owner", "me", "--model", "*", "--keys", "keys"]
     assert run(added) == 0
 
 
