@@ -50,6 +50,17 @@ def _escaped(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def readable(text: str) -> str:
+    """`text` unchanged, unless it has half a surrogate pair: then as `printable`, and uncut.
+
+    Such a half is no character: some readers of JSON refuse the whole text for it, and others make
+    one name of several.
+    """
+    if text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text):
+        return text
+    return printable(text, limit=len(text))
+
+
 def quoted(text: str, *, limit: int = 200) -> str:
     """`text` made printable, between backquotes: how messages show a literal."""
     return f"`{printable(text, limit=limit)}`"

@@ -137,10 +137,34 @@ def test_unsigned_files_and_links(call: Call, model: Path) -> None:
     assert " symlink: config.json" in out
 
 
+def test_paths_to_ignore(call: Call, model: Path) -> None:
+    (model / "logs").mkdir()
+    (model / "logs/a").write_text("x")
+    (model / "README.md").write_text("x")
+    given = ("--public-key", "key.pub")
+    assert call(*CHECK, *given, "--ignore-paths", "logs")[0] == 1
+    ignored = ("--ignore-paths", "logs", "--ignore-paths", "README.md")
+    status, out, _ = call(*CHECK, *given, *ignored)
+    assert status == 0, out
+    assert "2 files at ignored paths not looked at" in out
+    # A signed file is checked wherever it lies, and a path is one in the model.
+    (model / "config.json").write_text("[]")
+    assert call(*CHECK, *given, *ignored, "--ignore-paths", "config.json")[0] == 1
+    for path in ("../x", "/x", "", "./logs"):
+        status, _, err = call(*CHECK, *given, "--ignore-paths", path)
+        assert (status, "ignored path" in err) == (2, True), err
+    assert call("manifest", "verify", "DeepSeek-R1", "--ignore-paths", "x")[0] == 2
+
+
 def test_the_bundle_inside_the_model(call: Call, model: Path) -> None:
     Path("model.sig").rename(model / "model.sig")
     bundle = ("manifest", "verify", "model/model.sig", "--public-key", "key.pub")
     assert call(*bundle, "--model", "model")[0] == 0
+    # Under a name that no path may have it is a file like any other, not a usage error.
+    (model / "model.sig").rename(model / "m\x01.sig")
+    status, out, _ = call("manifest", "verify", "model/m\x01.sig", *bundle[3:], "--model", "model")
+    assert status == 1
+    assert "R1P002 file-unlisted: m\\x01.sig" in out
 
 
 def test_an_unreadable_file_is_4(call: Call, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,14 @@ def test_what_init_comments_can_be_taken(call, model):
     assert f"let through by policy: …, until {day(90)}" in out
 
 
+def test_init_offers_no_name_that_would_be_a_pattern(call, model):
+    (model / "n*.md").write_text("x")
+    assert call("policy", "init", "minilm", "-o", "p.toml")[0] == 0
+    text = Path("p.toml").read_text()
+    assert "# n*.md: a name that no policy may carry; rename the file" in text
+    assert "files =" not in text
+
+
 def test_init_overwrites_nothing_and_stays_out_of_the_model(call, model):
     Path("r1prov.toml").write_text("mine")
     status, _, err = call("policy", "init", "minilm")
@@ -210,6 +218,21 @@ def test_check_finds_expired_and_weak_exceptions(call, model):
         assert words in out, words
 
 
+def test_check_says_which_patterns_let_nothing_in(call, model):
+    allow = '[[models.allow]]\nkind = "{}"\nfiles = "{}"\nreason = "r"\nexpires = {}\n'
+    useless = ("*.py", "sub/*.safetensors", "*.json")
+    useful = ("*.md", "docs/**", "sub/*.json", "run.py")
+    for files, said in ((useless, True), (useful, False)):
+        entries = (allow.format("extra", one, day(1)) for one in files)
+        written('[[models]]\nname = "DeepSeek-*"\n' + "".join(entries))
+        status, out, _ = call("policy", "check")
+        assert status == 0
+        for one in files:
+            assert (f"`{one}` lets nothing in: such files must be named one by one" in out) == said
+    written('[[models]]\nname = "DeepSeek-*"\n' + allow.format("missing", "*.json", day(1)))
+    assert "0 weak" in call("policy", "check")[1]
+
+
 def test_check_of_one_model(call, model):
     written('[[models]]\nname = "DeepSeek-*"\n[[models]]\nname = "acme-*"\nscope = "all"\n')
     status, out, _ = call("policy", "check", "--model", "acme-7b")
@@ -234,6 +257,14 @@ def test_check_says_which_signers_cannot_count(call, model):
     status, out, _ = call("policy", "check", "--keys", "keys")
     assert status == 0
     assert "key aaaaaaaa is not in the trust store" in out
+    assert "signed by at least 1 of these 2 keys: " in out
+    trusted = Path("keys/trust.toml").read_text()
+    past = re.sub(r"^(valid_\w+) = 20", r"\1 = 19", trusted, flags=re.MULTILINE)
+    Path("keys/trust.toml").write_text(past)
+    status, out, _ = call("policy", "check", "--keys", "keys")
+    assert status == 1
+    assert f"key {key_id[:8]} of me is not valid now" in out
+    Path("keys/trust.toml").write_text(trusted)
     assert call("key", "revoke", key_id, "--reason", "lost", "--keys", "keys")[0] == 0
     status, out, _ = call("policy", "check", "--keys", "keys")
     assert status == 1

@@ -97,7 +97,17 @@ def test_shards(model: Path, hash_type: str, size: int) -> None:
     assert finding.expected != finding.found
     for content in (FILES["w.bin"] + b"x", FILES["w.bin"][:-1], b""):
         (model / "w.bin").write_bytes(content)
-        assert ("file-size", "w.bin") in found(check(statement, model))
+        assert found(check(statement, model)) == [("file-size", "w.bin")]
+
+
+def test_a_file_of_another_size_is_not_read(model: Path) -> None:
+    """A hole of a terabyte costs nothing to send, and a digest every ten bytes all the memory."""
+    (model / "sub/empty").unlink()
+    os.truncate(model / "w.bin", 2**40)
+    checked = check(signed(shard_size=10), model)
+    assert found(checked) == [("file-size", "w.bin")]
+    assert checked.bytes_hashed < 1000
+    assert checked.tree_digest is None
 
 
 def test_empty_files_cannot_hide_under_shards(model: Path) -> None:
@@ -143,7 +153,10 @@ def test_a_signed_file_is_checked_even_where_it_is_ignored(model: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["model.safetensors", "MODEL.SAFETENSORS", "deep/x.gguf", "modeling_x.py", "config.json"],
+    [
+        *("model.safetensors", "MODEL.SAFETENSORS", "deep/x.gguf", "modeling_x.py", "config.json"),
+        *("tokenizer.json", "tokenizer.model", "chat_template.jinja", "processor_config.json"),
+    ],
 )
 def test_a_signature_does_not_leave_out_what_is_loaded(tmp_path: Path, name: str) -> None:
     files = {"README.md": b"", "notes/x.bin": b""}
@@ -299,6 +312,8 @@ def test_linked_directories(model: Path) -> None:
     (model / "alias").symlink_to("cache")
     ignoring = signed(allow_symlinks=True, ignore_paths=("cache",))
     assert found(check(ignoring, model, allow_symlinks=True)) == [("file-unlisted", "alias/x")]
+    unsigned = {"allow_symlinks": True, "ignore_unsigned_files": True}
+    assert check(ignoring, model, **unsigned).findings == ()
     for target in (".", "..", "sub/.."):
         (model / "alias").unlink()
         (model / "alias").symlink_to(target)

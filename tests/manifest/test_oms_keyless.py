@@ -231,6 +231,7 @@ def test_offline_against_a_given_root(instance: Instance, model: Path) -> None:
     assert result.signer is not None
     assert (result.signer.method, result.signer.identities) == ("keyless", (WHO,))
     assert result.signer.issuer == ISSUER
+    assert result.notes == (), "log entry and time were looked at"
     (model / "config.json").write_bytes(b"[]")
     assert rules(verify(raw, model, instance)) == ["file-digest"]
 

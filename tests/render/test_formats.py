@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from r1prov.cli.app import run
 from r1prov.cli.options import ReportFormat, ResultFormat
 from r1prov.render.formats import MODULES, renderer
+from r1prov.verify.findings import Coverage, CoverageState, finding
 
 PACKAGE = Path(__file__).parents[2] / "src" / "r1prov" / "render"
 
@@ -25,6 +27,28 @@ def test_every_format_names_file_rule_expected_found_and_hint(real):
         for part in (one.subject, one.rule.id, one.rule.name, one.expected, one.found):
             assert part.split(":")[-1] in text, name
         assert one.rule.help in text, name
+
+
+@pytest.mark.parametrize("name", [one for one in MODULES if one not in ("json", "gitlab")])
+def test_many_unreadable_files_are_counted(name, real):
+    """Each has a finding and a row; a step summary or a screen has no room for all of them."""
+    names = [f"d/{i}" for i in range(5_000)]
+    report = replace(
+        real["incomplete"],
+        findings=tuple(finding("file-unread", one, "permission denied") for one in names),
+        coverage=(
+            *(Coverage(one, CoverageState.UNREAD, "permission denied") for one in names),
+            *real["incomplete"].coverage,
+        ),
+    )
+    text = renderer(name)(report)
+    if name == "sarif":  # 5,000 results; the rows beside them are counted
+        assert len(json.loads(text)["runs"][0]["properties"]["coverage"]) < 40
+        return
+    assert len(text) < 1_500_000 if name == "html" else len(text) < 300_000
+    assert real["incomplete"].coverage[-1].item in text or name == "github"
+    assert "4,980 more could not be read" in text or name == "github"
+    assert "more; " in text
 
 
 @pytest.mark.parametrize("name", [one for one in MODULES if one not in ("text", "json")])
@@ -66,6 +90,15 @@ def test_the_command_writes_each(name, tmp_path, monkeypatch, capsys):
     assert done.returncode == 1, done.stderr
     assert b"\x1b" not in done.stdout
     assert done.stderr == b""
+
+
+def test_the_tree_digest_is_that_of_a_pass(real):
+    """Of a model that is not as signed it would be the digest of another model."""
+    digest = real["pass"].manifest.tree_digest
+    assert real["fail"].manifest.tree_digest == digest
+    for name in ("text", "markdown", "html"):
+        assert digest in renderer(name)(real["pass"])
+        assert digest not in renderer(name)(real["fail"])
 
 
 def test_other_commands_have_text_and_json_only(capsys):

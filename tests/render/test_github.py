@@ -82,6 +82,15 @@ def test_a_pass_is_a_notice_and_incomplete_an_error(real):
         assert "not-checked" in titles
 
 
+def test_what_is_about_no_file_is_named_in_the_text(real):
+    found = commands(github.render(real["unknown"]))
+    about = [one for one in found[1:] if "file" not in one[1]]
+    assert about
+    subjects = {one.subject for one in real["unknown"].findings}
+    subjects |= {one.item for one in real["unknown"].coverage}
+    assert {data.split("\n")[0] for _, _, data in about} <= subjects
+
+
 def test_no_more_than_ten_of_a_kind(every_rule):
     found = [name for name, _, _ in commands(github.render(every_rule))]
     assert found.count("error") == 10

@@ -49,6 +49,16 @@ def test_it_is_clean_only_on_a_pass(real):
         assert (not grave) == (report.verdict is Verdict.PASS)
 
 
+def test_what_is_left_out_is_counted(every_rule):
+    findings = (every_rule.findings * 100)[:5_012]
+    findings = tuple(replace(one, subject=str(i)) for i, one in enumerate(findings))
+    found = entries(replace(every_rule, findings=findings[:5_000]))
+    assert len(found) == 5_000
+    *shown, last = entries(replace(every_rule, findings=findings))
+    assert len(shown) == 5_000
+    assert (last["severity"], last["description"][:8]) == ("info", "12 more;")
+
+
 def test_the_hostile_report(hostile):
     check_is_text(hostile)
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from dataclasses import replace
 
 import html5lib
 from hypothesis import given
@@ -65,6 +66,12 @@ def test_nothing_is_loaded_and_nothing_runs(real):
 
 def test_it_is_ascii(hostile):
     assert html.render(hostile).isascii()
+
+
+def test_too_many_are_counted(every_rule):
+    text = html.render(replace(every_rule, findings=every_rule.findings * 50))
+    assert text.count("<article>") == 2_000
+    assert "more; --format json lists them all" in text
 
 
 def test_the_hostile_report(hostile, report_of):

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from r1prov.formats.strictjson import parse_json
 from r1prov.manifest.schema import VARIANTS
 from r1prov.render import json as json_report
+from r1prov.text import printable
 from r1prov.verify.findings import CoverageState, Part, Verdict
 from r1prov.verify.policy import Level, Scope
 from r1prov.verify.rules import Severity
@@ -63,6 +65,15 @@ def test_the_hostile_report(hostile, valid_report):
     check_is_exact(hostile, valid_report)
 
 
+def test_names_of_bytes_that_are_not_utf8_stay_apart(report_of):
+    """A reader that puts U+FFFD for half a surrogate pair would make one name of these."""
+    subjects = set()
+    for name in ("a\udcff", "a\udcfe", "a\ufffd", "a\\x", "a\x1b"):
+        text = json_report.render(report_of(name))
+        subjects.add(json.loads(text)["findings"][0]["subject"])
+    assert subjects == {r"a\udcff", r"a\udcfe", "a\ufffd", r"a\x", "a\x1b"}
+
+
 @given(data=st.data())
 def test_any_text_stays_text(data, untrusted, report_of, valid_report):
     check_is_exact(report_of(data.draw(untrusted)), valid_report)
@@ -72,9 +83,15 @@ def check_is_exact(report, valid_report):
     text = json_report.render(report)
     assert text.isascii()
     assert not any(ord(one) < 0x20 and one != "\n" for one in text)
+    parse_json(text.encode(), subject="report", max_bytes=len(text))  # as any reader would take it
     value = valid_report(text)
-    assert value["headline"] == report.headline
-    assert value["findings"][0]["subject"] == report.findings[0].subject
+    for have, want in (
+        (value["headline"], report.headline),
+        (value["findings"][0]["subject"], report.findings[0].subject),
+        (next(iter(value["digests"])), next(iter(report.digests))),
+    ):
+        halves = any("\ud800" <= one <= "\udfff" for one in want)
+        assert have == (printable(want, limit=len(want)) if halves else want)
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,17 @@ def test_too_many_are_counted(every_rule):
     assert len(text) < 1024 * 1024  # a step summary of GitHub
 
 
+def test_names_that_take_much_room_leave_the_summary_its_size(every_rule):
+    """GitHub drops a step summary of more than 1 MiB, and shows nothing in its place."""
+    wide = "|" + "@" * 499
+    one = replace(every_rule.findings[0], subject=wide, message=wide, expected=wide, found=wide)
+    text = markdown.render(replace(every_rule, findings=(one,) * 300))
+    assert len(text.encode()) < 256 * 1024
+    shown = text.count("\n| R1P")
+    assert shown >= 5
+    assert f"… and {300 - shown:,} more; `--format json` lists them all." in text
+
+
 def test_the_hostile_report(hostile, report_of):
     check_is_text(hostile, report_of)
 

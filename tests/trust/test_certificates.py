@@ -207,6 +207,16 @@ def test_path_length(authority: Any) -> None:
     assert rule_of(chain(authority.leaf(below), below, none, roots=[root])) == "certificate-usage"
 
 
+def test_a_new_key_of_an_issuer_takes_no_place_in_the_chain(authority: Any) -> None:
+    """RFC 5280 §4.2.1.9: a certificate of its own name is not counted."""
+    root = authority.root(path_length=0)
+    renewed = authority.issue("root", root, ca=True)
+    assert chain(authority.leaf(renewed), renewed, roots=[root]).fault is None
+    one = authority.issue("one", renewed, ca=True)
+    found = chain(authority.leaf(one), one, renewed, roots=[root])
+    assert rule_of(found) == "certificate-usage"
+
+
 def test_another_path_is_found_around_a_bad_certificate(authority: Any) -> None:
     root = authority.root()
     good = authority.issue("middle", root, ca=True)

@@ -295,6 +295,8 @@ def test_a_good_signature_of_something_else(oms, rules):
         oms.state(payload)
         status, report = oms()
         assert (status, rules(report)) == (1, {rule})
+        (signer,) = report["manifest"]["signers"]
+        assert signer.startswith("me, key")
 
 
 @pytest.mark.parametrize("raw", ["{", " \n{}", '{"mediaType": "x"}'])
@@ -458,6 +460,44 @@ def test_a_policy_lets_through(oms, rules):
     assert report["manifest"]["tree_digest"] is None
     oms.flip()
     assert oms.demand(f'signers = ["{key}"]\n{allow}')[0] == 1
+
+
+def test_what_the_signer_left_out_is_let_through_by_its_name_only(oms, rules):
+    oms.sign(ignore_paths=["chat_template.jinja"])
+    (oms.model / "chat_template.jinja").write_text("{{ x }}")
+    status, report = oms()
+    assert (status, rules(report)) == (1, {"signed-path-ignored"})
+    (one,) = [f for f in report["findings"] if f["name"] == "signed-path-ignored"]
+    assert "by its name in a policy" in one["hint"]
+    allow = "[[models.allow]]\nkind = 'extra'\nreason = 'r'\nexpires = 2999-01-01\nfiles = "
+    assert oms.demand(f"{allow}'*'")[0] == 1
+    status, report = oms.demand(f"{allow}'chat_template.jinja'")
+    assert status == 0, report
+    assert "1 exception by policy" in report["headline"]
+
+
+def test_a_first_policy_of_a_bundle(oms, rules, capsys):
+    """What `policy init` writes is met today, pins the key, and spells any name."""
+    init = ["policy", "init", str(oms.model), "--manifest", str(oms.bundle), "--keys", "keys"]
+    assert run([*init, "-o", "first.toml"]) == 0
+    text = Path("first.toml").read_text()
+    assert 'name = "tiny"' in text
+    assert oms.key.public.key_id in text
+    assert run(["policy", "check", "first.toml", "--keys", "keys"]) == 0
+    assert oms("--policy", "first.toml")[0] == 0
+    oms.flip()
+    assert rules(oms("--policy", "first.toml")[1]) == {"file-digest"}
+    # A label of the signer's: no line of it can stand in the policy.
+    statement = replace(describe_store(LocalStore(oms.model)), name='tin "y\n[[models]]')
+    oms.bundle.write_bytes(make_oms_bundle(statement, oms.key))
+    assert run([*init, "-o", "second.toml"]) == 0
+    assert 'name = "tin??y???models??"' in Path("second.toml").read_text()
+    assert oms("--policy", "second.toml")[0] == 0
+    # Another key signed: nothing in the bundle is to be believed.
+    oms.sign(generate_private_key("ecdsa-p256"))
+    capsys.readouterr()
+    assert run([*init, "-o", "third.toml"]) == 2
+    assert "no trusted key signed this bundle" in capsys.readouterr().err
 
 
 def test_no_policy_makes_an_unknown_signer_good(oms, rules):

@@ -133,6 +133,27 @@ def test_a_pattern_does_not_let_weights_or_code_in(judge, policy, minilm_copy):
     assert judge(policy(exact, top="", after=rule("code-unlisted", "warning")))[0] == 0
 
 
+def test_a_pattern_does_not_let_in_what_loaders_find_by_name(judge, policy, minilm_copy):
+    """A prompt template of somebody else's answers in the model's name."""
+    new = {"chat_template.jinja": "{{ x }}", "generation_config.json": "{}", "sub/vocab.txt": "a"}
+    (minilm_copy / "sub").mkdir()
+    for name, text in new.items():
+        (minilm_copy / name).write_text(text)
+    (minilm_copy / "sub" / "results.json").write_text("{}")
+    status, report = judge(policy(allow("extra", "*") + allow("extra", "sub/**")))
+    assert status == 1
+    assert errors(report) == {("file-unlisted", name) for name in new}
+    assert judge(policy(allow("extra", "sub/results.json", days=-1)))[0] == 1
+    named = "".join(allow("extra", name) for name in (*new, "sub/*.json"))
+    assert judge(policy(named))[0] == 0
+    # What is missing cannot be loaded.
+    for name in new:
+        (minilm_copy / name).unlink()
+    (minilm_copy / "tokenizer_config.json").unlink()
+    allowed = allow("extra", "sub/*.json") + allow("missing", "tokenizer*.json")
+    assert judge(policy(allowed))[0] == 0
+
+
 def test_a_file_that_loaders_prefer_is_never_let_through(judge, policy, minilm_copy):
     (minilm_copy / "pytorch_model.bin").write_bytes(b"\x80\x02}q\x00.")
     status, report = judge(
@@ -652,6 +673,15 @@ def test_a_named_policy_inside_the_model_is_refused(verify, minilm_copy, monkeyp
     # A link in the model to a policy elsewhere is as much the model's.
     inside.symlink_to(policy())
     assert verify(minilm_copy, "--policy", inside)[0] == 2
+    # So is one elsewhere that leads into it.
+    within = minilm_copy / "p.toml"
+    shutil.copy(policy(), within)
+    outside = minilm_copy.parent / "outside.toml"
+    outside.symlink_to(within)
+    assert verify(minilm_copy, "--policy", outside)[0] == 2
+    # Beside a single weight file, whoever names a policy means it.
+    weights = minilm_copy / "model.safetensors"
+    assert verify(weights, "--policy", within)[0] != 2
     monkeypatch.setenv("R1PROV_POLICY", str(inside))
     assert verify(minilm_copy)[0] == 2
 

@@ -135,6 +135,7 @@ def test_defaults_demand_and_refuse_what_holds_without_a_policy():
         (HEAD + MODEL + f"signers = ['{KEY}', '{KEY}']\n", "the same twice"),
         (HEAD + MODEL + f"signers = ['{KEY[:8]}']\n", "not of the form"),
         (HEAD + MODEL + f"signers = '{KEY}'\n", "array of strings"),
+        (HEAD + MODEL + "signers = []\n", "`signers` is empty"),
         (HEAD + MODEL + f"manifest_sha256 = '{KEY.upper()}'\n", "not of the form"),
         (HEAD + MODEL + "manifest = 'a/b'\n", "not of the form"),
         (HEAD + MODEL + "min_level = 'none'\n", "not one of: structure, full"),
@@ -158,6 +159,7 @@ ALLOW = "[[models.allow]]\nkind = 'extra'\nfiles = '{}'\nreason = '{}'\nexpires 
         ("/x", "r", "2027-01-01", "is absolute"),
         ("**", "r", "2027-01-01", "`**`"),
         ("x", "", "2027-01-01", "`reason` is empty"),
+        ("x", "  ", "2027-01-01", "`reason` is `  `"),
         ("x", "r", "2027-01-01T00:00:00Z", "a date such as"),
         ("x", "r", "2027-02-30", "line 8"),
         ("x", "r", "'2027-01-01'", "a date such as"),
@@ -197,6 +199,7 @@ def test_the_rules_that_carry_a_verdict_are_among_them():
     assert {
         *("signature-invalid", "signer-revoked", "commit-proof", "shadowing-file", "symlink"),
         *("inventory-mismatch", "config-mismatch", "header-duplicate-key", "tensor-overlap"),
+        *("signed-path-ignored", "oms-root", "certificate-untrusted"),
         *("file-changed", "listing-changed", "policy-model", "policy-signers"),
     } <= names
     assert not names & {"custom-code", "executable-file", "name-claim", "header-padding"}

@@ -138,6 +138,14 @@ def verify(
             "--allow-symlinks", help="Follow links inside the model where the signer did too."
         ),
     ] = False,
+    ignore_paths: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ignore-paths",
+            metavar="PATH",
+            help="Path inside the model that may be there unsigned, with all beneath. Repeatable.",
+        ),
+    ] = None,
 ) -> int:
     """Check a manifest by itself: form, signatures, Hub commit. Exit status 0 or 1.
 
@@ -166,7 +174,8 @@ def verify(
     file = read_bundle(manifest)
     ways = (public_key, certificate_chain, identity, issuer, trusted_root)
     if file is None:
-        if model is not None or any(ways) or ignore_unsigned_files or allow_symlinks:
+        lets_be = (ignore_unsigned_files, allow_symlinks, ignore_paths)
+        if model is not None or any(ways) or any(lets_be):
             raise UsageError(
                 f"{manifest} is no bundle of OpenSSF Model Signing, and --model and what goes with "
                 "it are for those",
@@ -189,6 +198,7 @@ def verify(
             trusted,
             ignore_unsigned_files=ignore_unsigned_files,
             allow_symlinks=allow_symlinks,
+            ignore_paths=ignore_paths or (),
             progress=progress,
         )
     emit(_rendered(checked, file, model), None)

@@ -161,6 +161,10 @@ class Table:
         value = self._take(key)
         return None if value is None else self._checked(key, value, pattern, safe=safe)
 
+    def has(self, key: str) -> bool:
+        """Whether the key stands in the table."""
+        return key in self._values
+
     def texts(self, key: str, *, pattern: str | None = None) -> tuple[str, ...]:
         """An array of different strings; empty where the key is absent."""
         value = self._take(key)

@@ -13,6 +13,7 @@ from r1prov.hashing.pieces import PieceHashing
 from r1prov.manifest.oms_links import Linked, follow_links
 from r1prov.manifest.oms_signature import OmsFinding
 from r1prov.manifest.oms_statement import DEFAULT_IGNORED, SINGLE_FILE
+from r1prov.manifest.roles import TOKENIZER_NAMES
 from r1prov.stores.base import Entry, EntryKind
 
 if TYPE_CHECKING:
@@ -26,14 +27,18 @@ _LOADED_NAMES = frozenset(
         "config.json",
         "generation_config.json",
         "adapter_config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
+        "preprocessor_config.json",
+        "processor_config.json",
+        "modules.json",
+        "params.json",
         "model.safetensors.index.json",
         "pytorch_model.bin",
         "pytorch_model.bin.index.json",
         "adapter_model.bin",
         "tf_model.h5",
         "flax_model.msgpack",
+        # A prompt template is a program that every request goes through.
+        *TOKENIZER_NAMES,
     }
 )
 _LOADED_SUFFIXES = (".safetensors", ".gguf", ".py")
@@ -218,19 +223,23 @@ class _Comparison:
                     "file-missing", path, "signed, and not in the model", "present", "no such file"
                 )
                 continue
-            size = self._sizes[self._real[path]]
-            if file.size is not None and size != file.size:
+            if not self._fits(path):
                 yield OmsFinding(
                     "file-size",
                     path,
                     "another size than the signed shards cover",
                     expected=f"{file.size:,} bytes",
-                    found=f"{size:,} bytes",
+                    found=f"{self._sizes[self._real[path]]:,} bytes",
                 )
         for path, real in self._real.items():
             covered = path in links.below and real in self._signed
             if path not in self._signed and not covered:
                 yield self._unlisted(path, self._sizes[real])
+
+    def _fits(self, path: str) -> bool:
+        """Whether a signed file that is there has the size that its shards cover, if any do."""
+        size = self._signed[path].size
+        return size is None or size == self._sizes[self._real[path]]
 
     def _unlisted(self, path: str, size: int) -> OmsFinding:
         hint = None
@@ -244,7 +253,11 @@ class _Comparison:
         how = None
         if self._statement.hash_type != "sha256" or self._statement.shard_size:
             how = PieceHashing(self._statement.hash_type, self._statement.shard_size)
-        real = {self._real[path] for path in self._signed if path in self._real}
+        # A file of another size is not what was signed, and reading it says no more. Nor may it
+        # cost what was not signed: of terabytes, all hole, there is a digest every few bytes.
+        real = {
+            self._real[path] for path in self._signed if path in self._real and self._fits(path)
+        }
         jobs = [HashJob(path, self._sizes[path], pieces=how) for path in sorted(real)]
         hashed = hash_blobs(
             self._store.open,
@@ -257,7 +270,7 @@ class _Comparison:
     def _contents(self, hashed: HashResult) -> Iterator[OmsFinding]:
         for path, file in self._signed.items():
             real = self._real.get(path)
-            if real is None:
+            if real is None or not self._fits(path):
                 continue
             error = hashed.errors.get(real)
             if error is not None:

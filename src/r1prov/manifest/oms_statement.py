@@ -122,7 +122,7 @@ def parse_statement(payload: bytes, payload_type: str, *, subject: str) -> OmsSt
     try:
         value = parse_json(payload, subject=subject, max_bytes=MAX_OMS_BUNDLE_BYTES)
     except JsonError as error:
-        raise _error(f"the payload is {error.message}", subject, error.expected, error.found) from (
+        raise _error(f"the payload: {error.message}", subject, error.expected, error.found) from (
             None
         )
     return _Reader(subject).statement(value)

@@ -16,7 +16,8 @@ _DOCUMENTS = frozenset(
 )
 _CONFIGS = frozenset(("json", "jsonl", "yaml", "yml", "toml"))
 _DOCUMENT_NAMES = re.compile(r"(?:LICEN[CS]E|NOTICE|README|USE_POLICY|\.gitattributes)(?:[-_.].*)?")
-_TOKENIZERS = frozenset(
+# Names by which loaders find tokenizer and prompt template.
+TOKENIZER_NAMES = frozenset(
     (
         "added_tokens.json",
         "chat_template.jinja",
@@ -38,7 +39,7 @@ def role_of(path: str) -> Role:
     suffix = name.rpartition(".")[2].casefold() if "." in name else ""
     if is_shard_index(name) or name.casefold().endswith(".bin.index.json"):
         return Role.INDEX
-    if name in _TOKENIZERS or suffix in ("tiktoken", "spm"):
+    if name in TOKENIZER_NAMES or suffix in ("tiktoken", "spm"):
         return Role.TOKENIZER
     if suffix in _WEIGHTS:
         return Role.WEIGHTS
@@ -49,3 +50,13 @@ def role_of(path: str) -> Role:
     if suffix in _DOCUMENTS or _DOCUMENT_NAMES.fullmatch(name):
         return Role.DOCUMENT
     return Role.OTHER
+
+
+def found_by_name(path: str) -> bool:
+    """Whether a small file changes what a model answers as soon as it is there.
+
+    Loaders find a prompt template or a generation config by its name alone. Other configs in a
+    folder are read only where a file that is listed leads to them.
+    """
+    role = role_of(path)
+    return role is Role.TOKENIZER or (role is Role.CONFIG and "/" not in path)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # Names of differing files shown; the count always says how many there are.
 _NAMED = 8
+# Unreadable files that have a row of their own.
+_UNREAD = 20
 
 
 def facts(report: Report) -> Iterator[tuple[str, str]]:
@@ -39,6 +41,22 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "tensors", f"{report.tensors:,}, inventory sha256:{report.inventory_sha256}"
     for line in report.provenance:
         yield "provenance", line
+
+
+def shown_coverage(report: Report) -> list[Coverage]:
+    """Coverage for people: all of it, but that of many unreadable files a few and their number.
+
+    There is a row for every file that could not be read; the others are few.
+    """
+    unread = [one for one in report.coverage if one.state is CoverageState.UNREAD]
+    if len(unread) <= _UNREAD:
+        return list(report.coverage)
+    hidden = {id(one) for one in unread[_UNREAD:]}
+    more = f"{len(hidden):,} more could not be read; --format json lists them all"
+    return [
+        *(one for one in report.coverage if id(one) not in hidden),
+        Coverage("further files", CoverageState.UNREAD, more),
+    ]
 
 
 def coverage_label(one: Coverage) -> str:

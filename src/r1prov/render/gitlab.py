@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,33 @@ _SEVERITIES = {Severity.ERROR: "critical", Severity.WARNING: "minor", Severity.N
 
 def render(report: Report) -> str:
     """The report as a JSON array; it has an entry of severity `critical` unless it is a pass."""
-    found = [_entry(one, report) for one in reasons(report)[:_SHOWN]]
+    every = reasons(report)
+    found = [_entry(one, report) for one in every[:_SHOWN]]
+    if len(every) > _SHOWN:
+        found.append(_rest(len(every) - _SHOWN, report))
     return json.dumps(found, indent=2, ensure_ascii=True) + "\n"
 
 
+def _rest(count: int, report: Report) -> dict[str, object]:
+    """That the gravest are not all: a page that ends must not look like one that is whole."""
+    more = f"{count:,} more; --format json lists them all"
+    return {
+        "type": "issue",
+        "check_name": "r1prov",
+        "description": more,
+        "content": {"body": more},
+        "categories": ["Security"],
+        "severity": "info",
+        "fingerprint": hashlib.sha256(b"r1prov/more").hexdigest(),
+        "location": {"path": _name(report), "lines": {"begin": 1}},
+    }
+
+
+def _name(report: Report) -> str:
+    return printable(report.model.rstrip("/").rpartition("/")[2] or report.model, limit=1000)
+
+
 def _entry(one: Reason, report: Report) -> dict[str, object]:
-    name = report.model.rstrip("/").rpartition("/")[2] or report.model
     details = [one.message, *(f"{label}: {value}" for label, value in one.details())]
     return {
         "type": "issue",
@@ -35,7 +57,7 @@ def _entry(one: Reason, report: Report) -> dict[str, object]:
         "severity": _SEVERITIES[one.severity],
         "fingerprint": one.fingerprint,
         "location": {
-            "path": printable(name if one.file is None else one.file, limit=1000),
+            "path": _name(report) if one.file is None else printable(one.file, limit=1000),
             "lines": {"begin": 1},
         },
     }

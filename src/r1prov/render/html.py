@@ -10,7 +10,7 @@ import base64
 import hashlib
 from typing import TYPE_CHECKING
 
-from r1prov.render.facts import coverage_label, facts
+from r1prov.render.facts import coverage_label, facts, shown_coverage
 from r1prov.render.reasons import Reason, by_heading, reasons
 from r1prov.text import html_text
 
@@ -72,7 +72,7 @@ def _page(report: Report) -> Iterator[str]:
     for label, value in facts(report):
         yield _row(label, value)
     yield "</table>\n<h2>Coverage</h2>\n<table>"
-    for one in report.coverage:
+    for one in shown_coverage(report):
         yield _row(coverage_label(one), f"{one.item}: {one.detail}")
     yield "</table>"
     finished = report.finished_at.isoformat(" ", "seconds")

@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING
 
 from r1prov.render.reasons import file_of, known_files
+from r1prov.text import readable
 
 if TYPE_CHECKING:
     from r1prov.verify.findings import Finding, Report, Tally
@@ -17,7 +18,11 @@ SCHEMA = "r1prov/report/1"
 
 
 def render(report: Report) -> str:
-    """The report as one JSON object. ASCII only: no raw control character can be in it."""
+    """The report as one JSON object. ASCII only: no raw control character can be in it.
+
+    Every reader of JSON takes it (RFC 8259 §8.2): bytes of a name that are not UTF-8 are spelled
+    out, where half a surrogate pair would stand for them.
+    """
     use = report.manifest
     known = known_files(report)
     value = {
@@ -67,7 +72,15 @@ def render(report: Report) -> str:
         "finished_at": report.finished_at.isoformat(),
         "r1prov": report.version,
     }
-    return json.dumps(value, indent=2, ensure_ascii=True) + "\n"
+    return json.dumps(_readable(value), indent=2, ensure_ascii=True) + "\n"
+
+
+def _readable(value: object) -> object:
+    if isinstance(value, str):
+        return readable(value)
+    if isinstance(value, dict):
+        return {readable(name): _readable(one) for name, one in value.items()}
+    return [_readable(one) for one in value] if isinstance(value, list) else value
 
 
 def _tally(tally: Tally) -> dict[str, object]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from r1prov.render.facts import shown_coverage
 from r1prov.render.reasons import NOT_CHECKED, Reason, reasons
 from r1prov.text import printable
 from r1prov.verify.findings import Coverage, CoverageState, Verdict
@@ -30,7 +31,7 @@ def render(report: Report) -> str:
     root = ET.Element("testsuites", name="r1prov")
     suite = ET.SubElement(root, "testsuite", name="r1prov verify")
     _verdict(suite, report)
-    for one in report.coverage:
+    for one in shown_coverage(report):
         _coverage(suite, one)
     by_rule: dict[str, list[Reason]] = {}
     for reason in reasons(report):

@@ -11,6 +11,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from r1prov.render.facts import shown_coverage
 from r1prov.render.reasons import (
     NOT_CHECKED,
     NOT_CHECKED_HELP,
@@ -229,6 +230,6 @@ def _properties(report: Report) -> dict[str, object]:
     }
     made["coverage"] = [
         f"{printable(one.item)}: {one.state.value}, {printable(one.detail)}"
-        for one in report.coverage
+        for one in shown_coverage(report)
     ]
     return made

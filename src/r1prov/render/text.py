@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from r1prov.render.facts import coverage_label, facts
+from r1prov.render.facts import coverage_label, facts, shown_coverage
 from r1prov.text import printable
 from r1prov.verify.findings import Finding, Report, Verdict
 from r1prov.verify.rules import Severity
@@ -33,7 +33,7 @@ def render(report: Report, *, color: bool = False) -> str:
     lines += [_row(label, printable(value, limit=_FACT)) for label, value in facts(report)]
     lines += [
         _row(coverage_label(one), f"{printable(one.item)}: {printable(one.detail)}")
-        for one in report.coverage
+        for one in shown_coverage(report)
     ]
     for severity, heading in _HEADINGS.items():
         found = [one for one in report.findings if one.severity is severity]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from r1prov.manifest.roles import found_by_name
 from r1prov.manifest.schema import Role
 from r1prov.text import plural
 from r1prov.trust.store import SignatureState
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 WEIGHT_FILES = "SHA-256 of weight files"
 # What says that a path is extra or missing. A size that differs is neither.
-_EXTRA = frozenset({"file-unlisted", "not-covered"})
+_EXTRA = frozenset({"file-unlisted", "not-covered", "signed-path-ignored"})
 _NOT_HASHED = frozenset({"file-missing", "file-size"})
 _NAMED = 5
 
@@ -272,8 +273,9 @@ def _expired(expires: date | None, today: date) -> bool:
 def _allowing(one: Finding, allowances: tuple[Allowance, ...], today: date) -> Allowance | None:
     """The allowance that lets a finding through.
 
-    Weights, code and what can run must be named exactly: a pattern for documents would otherwise
-    let in whatever somebody puts beside them.
+    Weights, code, what can run and what loaders look for must be named exactly: a pattern for
+    documents would otherwise let in whatever somebody puts beside them. A missing file cannot be
+    loaded.
     """
     if one.rule.name in _EXTRA:
         kind = AllowKind.EXTRA
@@ -284,9 +286,10 @@ def _allowing(one: Finding, allowances: tuple[Allowance, ...], today: date) -> A
     for allowance in allowances:
         if allowance.kind is not kind or _expired(allowance.expires, today):
             continue
-        if (one.part is Part.OTHER or allowance.files.exact) and allowance.files.matches(
-            one.subject
-        ):
+        vague_is_enough = one.part is Part.OTHER and (
+            kind is AllowKind.MISSING or not found_by_name(one.subject)
+        )
+        if (vague_is_enough or allowance.files.exact) and allowance.files.matches(one.subject):
             return allowance
     return None
 

@@ -48,6 +48,7 @@ _INVENTORY: Final = "inventory against the manifest"
 _NOT_COMPARED = frozenset(
     {"file-missing", "file-unread", "file-changed", "symlink", "not-regular", "listing-changed"}
 )
+_LEFT_OUT: Final = 'sign it too; or let it through by its name in a policy (`kind = "extra"`)'
 _DIFFERS = _NOT_COMPARED | {"file-digest", "file-size"}
 
 
@@ -224,6 +225,8 @@ def _files(run: Run, manifest: Manifest, statement: OmsStatement, result: OmsRes
             continue
         entry = listed.get(one.subject)
         part = listing.part_of_change(entry, evidence.executables) if entry else Part.MODEL
+        if one.rule == "signed-path-ignored":
+            one = replace(one, hint=_LEFT_OUT)
         run.findings.append(as_finding(one, part))
     broken = {one.subject for one in run.findings if one.rule.name in _DIFFERS}
     if result is not None:

@@ -267,6 +267,7 @@ def check_bundle(
     now: datetime | None = None,
     ignore_unsigned_files: bool = False,
     allow_symlinks: bool = False,
+    ignore_paths: Sequence[str] = (),
     progress: Callable[[int], Callable[[int], None]] | None = None,
 ) -> BundleCheck:
     """Hold a model against a bundle as its specification says, without the checks of `verify`.
@@ -278,10 +279,11 @@ def check_bundle(
         now: When validity of keys and certificates is judged; None is the present.
         ignore_unsigned_files: Whether files that are not signed may be there.
         allow_symlinks: Whether links inside the model are followed, where the signer did too.
+        ignore_paths: Paths in the model that may be there unsigned, with all beneath them.
         progress: Called with the number of bytes to hash; returns a callback for bytes done.
 
     Raises:
-        UsageError: An extra is not installed.
+        UsageError: An extra is not installed, or an ignored path is none.
         TrustFileError: The Sigstore trusted root is malformed.
         LimitExceeded: The store holds more than a model does.
         StoreError: The store cannot be listed.
@@ -305,7 +307,7 @@ def check_bundle(
         at=when,
         ignore_unsigned_files=ignore_unsigned_files,
         allow_symlinks=allow_symlinks,
-        ignore_paths=file.inside(store),
+        ignore_paths=(*ignore_paths, *file.inside(store)),
         on_bytes=watch(store, progress),
     )
     if trusted.store is None and result.signer is not None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING
 
+from r1prov.manifest.roles import found_by_name, role_of
+from r1prov.manifest.schema import Role
 from r1prov.text import plural
 from r1prov.trust.store import SignatureState
 from r1prov.trust.store import decide as decide_trust
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 # An exception that outlives this is one that nobody will look at again.
 _LONG_DAYS = 366
+_NAMED_ONLY = frozenset({Role.WEIGHTS, Role.INDEX, Role.CODE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +192,17 @@ def _entry_remarks(entry: ModelEntry, authorities: Authorities, now: datetime) -
         yield from _exception(one.where, one.expires, now)
         if one.files.broad:
             yield Remark(one.where, f"`{one.files.text}` names no file in particular", grave=False)
+        elif one.kind is AllowKind.EXTRA and not one.files.exact and _never_small(one.files.text):
+            yield Remark(
+                one.where,
+                f"`{one.files.text}` lets nothing in: such files must be named one by one",
+                grave=False,
+            )
+
+
+def _never_small(pattern: str) -> bool:
+    """Whether what a pattern means are weights, code, or what loaders look for."""
+    return role_of(pattern) in _NAMED_ONLY or found_by_name(pattern)
 
 
 def _manifest_remarks(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from r1prov.trust.store import decide as decide_trust
 from r1prov.verify.checks.identity import EXPECT_FULL, REFERENCE_OF_FULL, meets
 from r1prov.verify.checks.provenance import check_commit
 from r1prov.verify.globs import parse_glob
+from r1prov.verify.oms import verify_with_bundle
+from r1prov.verify.oms_bundle import attribute, read_bundle
 from r1prov.verify.pipeline import verify
 from r1prov.verify.policy import Level, Policy
 from r1prov.verify.policy_file import SCHEMA_PREFIX, SCHEMA_VERSION, parse_policy
@@ -30,12 +33,39 @@ if TYPE_CHECKING:
     from r1prov.manifest.schema import Manifest
     from r1prov.manifest.shelf import ShelvedManifest
     from r1prov.stores.base import Store
+    from r1prov.trust.store import TrustDecision
     from r1prov.verify.findings import Finding
+    from r1prov.verify.oms_bundle import BundleFile
     from r1prov.verify.pipeline import Authorities
 
 # How long an exception of a draft lasts once somebody takes its comment signs away.
 _DAYS = 90
 _SHOWN = 20
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
+_HEAD = (
+    "# Policy of r1prov: which models may be deployed, and what each needs.",
+    "# `r1prov policy check` says in plain words what it demands.",
+    f'schema = "{SCHEMA_PREFIX}{SCHEMA_VERSION}"',
+    "",
+    "# Whether digests of an earlier run, or digests that a store only states, are enough.",
+    'cached_digests = "allow"',
+    'stated_digests = "allow"',
+    "# Whether a manifest may lack digests of files other than weights and code.",
+    'partial_manifests = "refuse"',
+    "",
+    "# Another weight for a rule, with the reason. Example:",
+    "# [rules.custom-code]",
+    '# severity = "error"',
+    '# reason = "no model code on our servers"',
+    "",
+    "# A model that no entry names fails; each must fall under exactly one.",
+    "[[models]]",
+)
+_DEPTH = (
+    'min_level = "full"',
+    '# "weights": small files may differ. A command line that says less than "all" then fails.',
+    'scope = "all"',
+)
 _KINDS = {"file-unlisted": "extra", "not-covered": "extra", "file-missing": "missing"}
 
 
@@ -54,15 +84,20 @@ def draft_policy(
     Args:
         store: The model.
         authorities: Manifests and trusted keys.
-        manifest: Manifest file or model name; None identifies the model.
+        manifest: Manifest file, model name or OpenSSF Model Signing bundle; None identifies the
+            model.
         folder: Where the policy will lie; a manifest file is named relative to it.
         now: When signatures are judged.
 
     Raises:
         UsageError: No manifest fits the model, or none that a policy could demand.
+        BundleError: What begins as a bundle is none.
     """
     now = now or datetime.now(UTC)
     asked = Policy(level=Level.STRUCTURE)
+    bundle = read_bundle(manifest) if manifest is not None else None
+    if bundle is not None:
+        return _checked([*_HEAD, *_lines_of_bundle(store, authorities, bundle, asked, now)])
     report = verify(store, authorities, asked, manifest=manifest, now=now)
     if report.manifest is None:
         raise UsageError(
@@ -71,36 +106,52 @@ def draft_policy(
             hint="make one first (r1prov manifest create), sign it, and name it with --manifest",
         )
     shelved = resolve_manifest(authorities.shelf, manifest or report.manifest.name)
+    decision = decide_trust(
+        authorities.trust,
+        model=shelved.manifest.name,
+        data=shelved.raw,
+        bundles=shelved.bundles(),
+        now=now,
+    )
     lines = [
-        "# Policy of r1prov: which models may be deployed, and what each needs.",
-        "# `r1prov policy check` says in plain words what it demands.",
-        f'schema = "{SCHEMA_PREFIX}{SCHEMA_VERSION}"',
-        "",
-        "# Whether digests of an earlier run, or digests that a store only states, are enough.",
-        'cached_digests = "allow"',
-        'stated_digests = "allow"',
-        "# Whether a manifest may lack digests of files other than weights and code.",
-        'partial_manifests = "refuse"',
-        "",
-        "# Another weight for a rule, with the reason. Example:",
-        "# [rules.custom-code]",
-        '# severity = "error"',
-        '# reason = "no model code on our servers"',
-        "",
-        "# A model that no entry names fails; each must fall under exactly one.",
-        "[[models]]",
+        *_HEAD,
         f'name = "{shelved.manifest.name}"',
         *_manifest_lines(shelved, on_shelf=_on_shelf(authorities, shelved), folder=folder),
-        *_signer_lines(shelved, authorities, now),
+        *_signer_lines(shelved, decision),
         *_model_lines(shelved.manifest, authorities),
-        'min_level = "full"',
-        '# "weights": small files may differ. A command line that says less than "all" then fails.',
-        'scope = "all"',
+        *_DEPTH,
         *_finding_lines(report.findings, now),
     ]
+    return _checked(lines)
+
+
+def _checked(lines: list[str]) -> str:
     text = "\n".join(lines) + "\n"
     parse_policy(text.encode(), subject="the drafted policy")
     return text
+
+
+def _lines_of_bundle(
+    store: Store, authorities: Authorities, bundle: BundleFile, asked: Policy, now: datetime
+) -> Iterator[str]:
+    """The entry for a model whose manifest is an OpenSSF Model Signing bundle.
+
+    Raises:
+        UsageError: No trusted key signed a statement, whose name the entry would have.
+    """
+    signed = attribute(bundle, authorities.trust, now)
+    if signed.statement is None:
+        raise UsageError(
+            "no trusted key signed this bundle, so there is nothing that a policy could demand",
+            subject=str(bundle.path),
+            hint="trust its key first: r1prov key add",
+        )
+    report = verify_with_bundle(store, authorities, asked, bundle, now=now)
+    yield "# The name in the signed statement; `?` stands for what a policy cannot spell."
+    yield f'name = "{_NOT_IN_NAMES.sub("?", signed.statement.name)[:128]}"'
+    yield from _signer_lines(bundle, signed.decision)
+    yield from _DEPTH
+    yield from _finding_lines(report.findings, now)
 
 
 def _on_shelf(authorities: Authorities, shelved: ShelvedManifest) -> bool:
@@ -123,16 +174,7 @@ def _manifest_lines(
         yield f"manifest = {_quoted(path)}"
 
 
-def _signer_lines(
-    shelved: ShelvedManifest, authorities: Authorities, now: datetime
-) -> Iterator[str]:
-    decision = decide_trust(
-        authorities.trust,
-        model=shelved.manifest.name,
-        data=shelved.raw,
-        bundles=shelved.bundles(),
-        now=now,
-    )
+def _signer_lines(shelved: ShelvedManifest | BundleFile, decision: TrustDecision) -> Iterator[str]:
     good = {
         one.key_id: one.owner or "unknown"
         for one in decision.checks
@@ -179,9 +221,7 @@ def _finding_lines(findings: tuple[Finding, ...], now: datetime) -> Iterator[str
     yield "# the comment signs of its table away and say why."
     for one in fitting[:_SHOWN]:
         yield "#"
-        try:
-            parse_glob(one.subject)
-        except NameRuleError:
+        if not _can_be_named(one.subject):
             yield f"# {printable(one.subject)}: a name that no policy may carry; rename the file"
             continue
         yield "# [[models.allow]]"
@@ -191,6 +231,14 @@ def _finding_lines(findings: tuple[Finding, ...], now: datetime) -> Iterator[str
         yield f"# expires = {until}"
     if len(fitting) > _SHOWN:
         yield f"# … and {plural(len(fitting) - _SHOWN, 'more file')}: r1prov verify lists them"
+
+
+def _can_be_named(path: str) -> bool:
+    """Whether a policy can mean this file and no other."""
+    try:
+        return parse_glob(path).exact
+    except NameRuleError:
+        return False
 
 
 def _quoted(text: str) -> str:

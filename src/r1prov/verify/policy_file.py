@@ -45,6 +45,8 @@ VARIABLE = "R1PROV_POLICY"
 _MODEL_GLOB = r"[A-Za-z0-9._*?-]{1,128}"
 _MANIFEST = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}|.*\.toml"
 _RULE_KEY = r"[a-z][a-z0-9-]{0,63}|R1P[0-9]{3}"
+# Blanks give no reason.
+_REASON = r".*\S.*"
 _OFF = "off"
 _WEIGHT = {Severity.NOTE: 1, Severity.WARNING: 2, Severity.ERROR: 3}
 _MAX_THRESHOLD = 1000
@@ -233,6 +235,9 @@ def _model(table: Table, where: str, folder: Path) -> ModelEntry:
     manifest = table.optional_text("manifest", pattern=_MANIFEST)
     is_file = manifest is not None and manifest.endswith(".toml")
     signers = table.texts("signers", pattern=SHA256)
+    if table.has("signers") and not signers:
+        # Somebody may mean "nobody": it must not read as "whoever is trusted".
+        raise table.error("`signers` is empty", hint="name key ids, or leave the key out")
     threshold = table.optional_size("threshold")
     if threshold is not None and not 1 <= threshold <= _MAX_THRESHOLD:
         raise table.error(f"`threshold` is {threshold}, not from 1 to {_MAX_THRESHOLD:,}")
@@ -269,7 +274,7 @@ def _allowance(table: Table, where: str) -> Allowance:
         files = parse_glob(text)
     except NameRuleError as error:
         raise table.error(f"`files`: {error.message}", hint=error.hint) from None
-    reason, expires = table.text("reason"), table.optional_date("expires")
+    reason, expires = table.text("reason", pattern=_REASON), table.optional_date("expires")
     if expires is None:
         raise table.error("`expires` is missing", hint="an exception has an end: a date")
     table.finish()
@@ -292,7 +297,7 @@ def _rules(table: Table) -> tuple[RuleOverride, ...]:
 def _override(table: Table, rule: Rule) -> RuleOverride:
     word = table.choice("severity", (*Severity, _OFF))
     severity = None if word == _OFF else Severity(word)
-    reason, expires = table.text("reason"), table.optional_date("expires")
+    reason, expires = table.text("reason", pattern=_REASON), table.optional_date("expires")
     table.finish()
     if turns_down(rule, severity):
         why = why_never(rule)

@@ -41,6 +41,7 @@ _NEVER_BEGINNING = {
     "R1P10": _DIFFERENTIAL,
     "R1P11": _DIFFERENTIAL,
     "R1P12": _DIFFERENTIAL,
+    "R1P31": "then nothing that a trusted key signed says what the file must be",
     "R1P41": "the manifest is there for the weights",
     "R1P7": "a policy does not weaken itself",
 }
