@@ -59,7 +59,6 @@ def coarse(models):
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("R1PROV_API_KEY", KEY)
-    monkeypatch.setenv("R1PROV_CONCURRENCY", "8")
     Path("prompts.txt").write_text("\n".join(PROMPTS))
     rng = random.Random(5)
     questions = [(rng.randint(101, 987), rng.randint(101, 987)) for _ in range(30)]
@@ -85,19 +84,26 @@ def reported(status):
     return report, {one["name"]: one for one in report["results"]}
 
 
+FEW = ("--prompts", "prompts.txt", "--samples", 3, "--completion-tokens", 16)
 JSON = ("--format", "json", "-o", "report.json")
 
 
-def test_an_unrelated_model_that_claims_to_be_r1_is_refuted(place, real):
-    status = command(
-        "audit", real, *JSON, "--streams", 6, "--stream-tokens", 220, "--log", "l.jsonl"
-    )
+def test_an_unrelated_model_that_claims_to_be_r1_is_refuted(place, real, start):
+    """Its tokenizer is in no table: counts and deltas contradict, and a reference decides."""
+    out = ("--out", "r1.json", *FEW)
+    assert command("record", start("honest-r1").url, *out) == 0
+    reference = ("--reference", "r1.json", "--unsigned-reference")
+    asked = ("--streams", 2, "--stream-tokens", 200, "--no-parameters", "--log", "l.jsonl")
+    status = command("audit", real, *asked, *reference, *JSON)
     report, results = reported(status)
     assert (status, report["verdict"]) == (1, "inconsistent")
-    assert results["tokenizer"]["decisive"]
+    assert results["prompt-tokens"]["outcome"] == "inconsistent"
+    assert results["prompt-tokens"]["findings"][0]["name"] == "prompt-tokens-unexplained"
+    assert results["delta-boundaries"]["outcome"] == "inconsistent"
+    assert results["completions"]["decisive"]
     rules = {f["name"] for one in report["results"] for f in one["findings"]}
-    assert {"tokenizer-contradiction", "reasoning-missing"} <= rules
-    assert 0 < report["alpha"] < 0.01
+    assert {"deltas-cut-tokens", "completions-differ", "reasoning-missing"} <= rules
+    assert 0 < report["alpha"] < 0.02
     assert check_log(Path("l.jsonl")).exchanges == report["requests"] + 1  # and the list of models
 
 
@@ -161,14 +167,14 @@ def test_a_relay_that_counts_and_cuts_anew_passes_token_tests_and_not_the_others
     """The blind spot of the tokenizer tests, and what sees through it."""
     honest = start("honest-r1")
     honest.speakers = [KnowingSpeaker(one.persona, one.tokenizers) for one in honest.speakers]
-    out = ("--out", "r1.json", "--prompts", "prompts.txt", "--samples", 3)
-    asked = ("--questions", "facts.jsonl", "--question-tokens", 64)
+    out = ("--out", "r1.json", *FEW)
+    asked = ("--questions", "facts.jsonl", "--question-tokens", 24)
     assert command("record", honest.url, *out, *asked) == 0
     relay = start("distill-recount-rechunk")
     speaker = RelaySpeaker(relay.speakers[0].persona, tokenizers)
     speaker.upstream = real
     relay.speakers = [speaker]
-    streams = ("--streams", 4, "--stream-tokens", 400)
+    streams = ("--streams", 2, "--stream-tokens", 300, "--no-parameters")
     status = command("audit", relay.url, *streams, *JSON)
     report, results = reported(status)
     assert (status, results["tokenizer"]["outcome"]) == (0, "consistent")
