@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
 from persona_server import KEY, MODEL
 from personas import PERSONAS
+from told_server import serving
 
 from r1prov.cli.app import run
 from r1prov.responses.log_check import check_log
@@ -187,3 +191,40 @@ def test_accuracy_has_an_interval_and_a_baseline(start, tmp_path, monkeypatch):
     assert [one["name"] for one in found["findings"]] == ["answers-cut"]
     Path("q.jsonl").write_text("{}")
     assert run(["endpoint", "audit", url, *asked, "--log", "b"]) == 4
+
+
+def test_a_reference_of_another_model_or_other_questions_is_refused_first(
+    start, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("R1PROV_API_KEY", KEY)
+    Path("p.txt").write_text("one\ntwo")
+    Path("q.jsonl").write_text('{"prompt": "a", "expected": "b"}')
+    Path("other.jsonl").write_text('{"prompt": "a", "expected": "c"}')
+    server = start("honest-r1")
+    few = ("--prompts", "p.txt", "--samples", "2", "--questions", "q.jsonl", "--log", "l")
+    record = ["endpoint", "record", server.url, "--out", "r.json", *few]
+    assert run(record) == 0
+    assert run(record) == 2
+    assert "exists and is not overwritten" in capsys.readouterr().err
+    before = len(server.requests)
+    audit = ["endpoint", "audit", server.url, "--reference", "r.json", "--unsigned-reference"]
+    assert run([*audit, "--claim", "DeepSeek-V3"]) == 2
+    assert "the reference is of `DeepSeek-R1`" in capsys.readouterr().err
+    assert run([*audit, "--questions", "other.jsonl", "--log", "m"]) == 2
+    assert "another file of questions" in capsys.readouterr().err
+    assert len(server.requests) == before
+
+
+def test_a_run_that_is_interrupted_ends_soon(start, tmp_path, monkeypatch):
+    """A server that stalls, and Ctrl-C."""
+    home = tmp_path / "run"
+    home.mkdir()
+    with serving("429 200") as told:
+        command = [sys.executable, "-m", "r1prov", "endpoint", "audit", told.url, "--model", "m"]
+        with subprocess.Popen(command, cwd=home, stderr=subprocess.PIPE) as process:
+            while not told.seen:
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=20)
+    assert (process.returncode, b"Traceback" in err) == (130, False)

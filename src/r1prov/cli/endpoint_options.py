@@ -343,7 +343,7 @@ def claimed_tokenizer(path: Path | None, claim: str) -> TextTokenizer | None:
     """
     from r1prov.cli.output import say
     from r1prov.endpoints.tokens.tokenizer import installed_tokenizer, load_tokenizer
-    from r1prov.errors import UsageError
+    from r1prov.errors import InputError, UsageError
     from r1prov.manifest.shelf import load_shelf
 
     shelf = load_shelf()
@@ -351,7 +351,7 @@ def claimed_tokenizer(path: Path | None, claim: str) -> TextTokenizer | None:
         return load_tokenizer(path, shelf, claim=claim)
     try:
         return installed_tokenizer(shelf, claim=claim)
-    except UsageError as error:
+    except (UsageError, InputError) as error:  # none installed, or one of another model
         say(f"note: streams are not held against a tokenizer: {error.message}")
         if error.hint:
             say(f"hint: {error.hint}")

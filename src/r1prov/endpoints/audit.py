@@ -51,6 +51,7 @@ from r1prov.endpoints.token_audit import TokenAudit
 from r1prov.endpoints.tokens.tokenizer import TextTokenizer
 from r1prov.errors import UsageError
 from r1prov.responses.redaction import redact_url
+from r1prov.text import quoted
 from r1prov.verify.findings import Finding, finding
 
 _DECIDED = "the verdict is certain without it; --all runs it all the same"
@@ -86,6 +87,7 @@ class Audit:
             Unreadable: The log cannot be written.
         """
         started = datetime.now(UTC)
+        self._check()
         if self.plan.claim is not None:
             self._tokens(self.plan.claim)
         if self.reference is not None:
@@ -93,6 +95,22 @@ class Audit:
         if self.plan.asked is not None:
             self._questions()
         return self._report(started)
+
+    def _check(self) -> None:
+        """Whether the reference goes with the plan, before anything is spent.
+
+        Raises:
+            UsageError: It does not.
+        """
+        self._baseline()
+        if self.reference is None or self.plan.claim is None:
+            return
+        model = self.reference.reference.model
+        if model.lower() != self.plan.claim.lower():
+            raise UsageError(
+                f"the reference is of {quoted(model)}, and the claim is {quoted(self.plan.claim)}",
+                hint="name the same model with --claim, or another reference",
+            )
 
     def _certain(self, *names: str) -> bool:
         """Whether tests are left out, and then says so."""

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 # Requests in a row that came to nothing, each with its retries, after which no more are sent.
 _GIVE_UP = 3
 _MAX_BACKOFF = 60.0
+# How soon a pause ends once the run is interrupted.
+_NAP = 0.2
+_INTERRUPTED = "interrupted"
 
 
 @dataclass(slots=True)
@@ -145,10 +148,14 @@ class Client:
             try:
                 return list(pool.map(self.ask, requests))
             except BaseException:
-                # Ctrl-C: what waits is not sent; what is under way ends, and is in the log.
-                self.stopped = self.stopped or "interrupted"
+                # Ctrl-C: what waits is not sent, and what is under way is not read to its end.
+                self.interrupt()
                 pool.shutdown(cancel_futures=True)
                 raise
+
+    def interrupt(self) -> None:
+        """Let no thread send or read any more."""
+        self.stopped = _INTERRUPTED
 
     def ask(self, request: ChatRequest) -> Reply:
         """Ask one request, again where that may help.
@@ -252,8 +259,8 @@ class Client:
             self._state.not_before = max(self._state.not_before, until)
 
     def _wait(self) -> None:
-        while (left := self._state.not_before - time.monotonic()) > 0:
-            time.sleep(left)
+        while (left := self._state.not_before - time.monotonic()) > 0 and self.stopped is None:
+            time.sleep(min(left, _NAP))
 
     def _note(self, done: _Attempt) -> None:
         with self._state.lock:
@@ -275,6 +282,9 @@ class Client:
                     received += len(piece)
                     elapsed = time.monotonic() - start
                     arrivals.append((received, elapsed))
+                    if self.stopped == _INTERRUPTED:
+                        problem = _INTERRUPTED
+                        break
                     if elapsed > ANSWER_SECONDS or received > MAX_ANSWER_BYTES:
                         problem = "the answer was too long, and not read to its end"
                         break

@@ -192,6 +192,6 @@ def _ask(
             return list(pool.map(Client.ask, jobs, requests))
         except BaseException:
             for client in clients:
-                client.stopped = client.stopped or "interrupted"
+                client.interrupt()
             pool.shutdown(cancel_futures=True)
             raise
