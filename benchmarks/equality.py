@@ -221,6 +221,12 @@ def measure(
     return result
 
 
+def say(line: str) -> None:
+    """A result as soon as it is there."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=200, help="of the model against itself")
@@ -237,7 +243,7 @@ def main() -> None:
             arguments.powers,
             arguments.keep or Path(folder),
             arguments.port,
-            lambda line: sys.stdout.write(line + "\n") and sys.stdout.flush(),
+            say,
         )
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(result, indent=2) + "\n")

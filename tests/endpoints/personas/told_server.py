@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 
 class Told:
     """What the server does with each request in turn; the last for all that follow."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.script = ["ok"]
-        self.seen = []
-        self.at = []
-        self.headers = []
+        self.seen: list[dict[str, Any]] = []
+        self.at: list[float] = []
+        self.headers: list[dict[str, str]] = []
         self.under_way = self.most = 0
         self.lock = threading.Lock()
         self.url = ""
 
-    def take(self, body, headers):
+    def take(self, body: dict[str, Any], headers: Mapping[str, str]) -> str:
         with self.lock:
             self.seen.append(body)
             self.at.append(time.monotonic())
@@ -35,51 +37,55 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     told: Told
 
-    def log_message(self, *_):
+    def log_message(self, *_: Any) -> None:
         pass
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers["Content-Length"]))
         body = json.loads(raw)
-        step = self.told.take(body, self.headers)
+        step = self.told.take(body, dict(self.headers))
         try:
             self.act(step, body)
         finally:
             with self.told.lock:
                 self.told.under_way -= 1
 
-    def act(self, step, body):
+    def act(self, step: str, body: dict[str, Any]) -> None:
+        """Take one step of the script."""
         status, _, rest = step.partition(" ")
-        if step == "no-options" and "stream_options" in body:
-            return self.send(400, {"error": {"message": "unknown field stream_options"}})
-        if step == "drop":
-            self.close_connection = True
-            return None
-        if step == "cut":
-            self.send_response(200)
-            self.send_header("Content-Type", "text/event-stream")
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            piece = b'data: {"choices":[{"delta":{"content":"half"}}]}\n\n'
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-            self.close_connection = True
-            return None
         if step == "slow":
             time.sleep(0.1)
-        if status.isdigit():
-            return self.send(int(status), {"error": {"message": "no"}}, rest)
-        if body.get("stream"):
-            return self.stream()
-        usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
-        message = {"role": "assistant", "content": f"to {body['messages'][0]['content']}"}
-        answer = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
-        return self.send(200, answer if step == "uncounted" else {**answer, "usage": usage})
+        if step == "no-options" and "stream_options" in body:
+            self.send(400, {"error": {"message": "unknown field stream_options"}})
+        elif step in ("drop", "cut"):
+            if step == "cut":
+                self.begin_stream()
+                self.piece(b'data: {"choices":[{"delta":{"content":"half"}}]}\n\n')
+            self.close_connection = True
+        elif status.isdigit():
+            self.send(int(status), {"error": {"message": "no"}}, rest)
+        elif body.get("stream"):
+            self.stream()
+        else:
+            text = f"to {body['messages'][0]['content']}"
+            message = {"role": "assistant", "content": text}
+            answer: dict[str, Any] = {
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]
+            }
+            if step != "uncounted":
+                counts = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
+                answer["usage"] = counts
+            self.send(200, answer)
 
-    def stream(self):
+    def begin_stream(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+
+    def stream(self) -> None:
+        """Two pieces with a pause between them, and the end."""
+        self.begin_stream()
         for text in ("one", " two"):
             value = {"choices": [{"index": 0, "delta": {"content": text}}]}
             self.piece(b"data: " + json.dumps(value).encode() + b"\n\n")
@@ -88,13 +94,12 @@ class Handler(BaseHTTPRequestHandler):
         self.piece(b"data: " + json.dumps(end).encode() + b"\n\n")
         self.piece(b"data: [DONE]\n\n")
         self.wfile.write(b"0\r\n\r\n")
-        return
 
-    def piece(self, data):
+    def piece(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.flush()
 
-    def send(self, status, value, retry_after=""):
+    def send(self, status: int, value: object, retry_after: str = "") -> None:
         raw = json.dumps(value).encode()
         self.send_response(status)
         if retry_after:
@@ -106,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(*script):
+def serving(*script: str) -> Iterator[Told]:
     told = Told()
     told.script = list(script) or ["ok"]
     http = ThreadingHTTPServer(("127.0.0.1", 0), type("H", (Handler,), {"told": told}))
