@@ -104,7 +104,7 @@ def completions_result(
             beta=None,
             basis=(
                 f"permutation within prompts, exact; {len(looks)} looks share the rate by the "
-                "union bound. Power depends on the difference: docs/endpoint-audit.md has what "
+                "union bound. Power depends on the difference: docs/endpoint.md has what "
                 "was measured"
             ),
         ),

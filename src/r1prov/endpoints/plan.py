@@ -19,6 +19,8 @@ from r1prov.errors import UsageError
 
 # Rounds of probes that both halves of an audit and a repeat may take.
 _ROUNDS = 6
+# Of streams: the least, and by how much each asks for less than the one before.
+_LEAST_TOKENS, _STEP = 16, 13
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +85,18 @@ class Plan:
             raise UsageError(
                 f"{self.streams} streams cannot be asked for", hint=f"2 to {len(prompts)}"
             )
+        return self._streams(prompts[: self.streams], 0)
+
+    def _streams(self, prompts: Sequence[Prompt], start: int) -> list[ChatRequest]:
+        # Answers that are cut off have as many tokens as was asked for: the same number each time
+        # would look like a count that nobody made.
         return [
-            ChatRequest(prompt=one.text, max_tokens=self.stream_tokens, stream=True)
-            for one in prompts[: self.streams]
+            ChatRequest(
+                prompt=one.text,
+                max_tokens=max(_LEAST_TOKENS, self.stream_tokens - _STEP * number),
+                stream=True,
+            )
+            for number, one in enumerate(prompts, start)
         ]
 
     def repeated(self) -> list[ChatRequest]:
@@ -93,9 +104,7 @@ class Plan:
         prompts = builtin_prompts()
         count = (self.streams + 1) // 2
         more = (prompts * 2)[self.streams : self.streams + count]
-        return [
-            ChatRequest(prompt=one.text, max_tokens=self.stream_tokens, stream=True) for one in more
-        ]
+        return self._streams(more, self.streams)
 
     def parameter_requests(self) -> list[ChatRequest]:
         """One request a parameter."""
