@@ -21,6 +21,8 @@ R1ProvError                 exit
 │   ├─ TimestampError         4   no timestamp could be had of an authority
 │   ├─ StatementError         4   a signed statement about a streamed answer
 │   ├─ ExchangeError          4   a captured API request and response that cannot be read
+│   ├─ QuestionSetError       4
+│   ├─ EndpointReferenceError 4   recorded answers that cannot be held against others
 │   └─ CommitProofError       4   (OpenPgpError below it)
 ├─ StoreError                 4   a store or one of its blobs could not be read
 │   ├─ NotFound  Unreadable  CommitUnavailable
@@ -167,6 +169,14 @@ class TimestampError(InputError):
 
 class StatementError(InputError):
     """Something that stands where a signed statement about a streamed answer should is none."""
+
+
+class EndpointReferenceError(InputError):
+    """Recorded answers of an endpoint are malformed, or nobody who is trusted signed them."""
+
+
+class QuestionSetError(InputError):
+    """A file of questions to put to an endpoint cannot be used."""
 
 
 class CommitProofError(InputError):

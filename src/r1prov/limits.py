@@ -224,6 +224,10 @@ RECEIPT_REQUEST_SECONDS: Final = 5.0
 RECEIPT_SECONDS: Final = 15.0
 # Signatures that a client remembers: a thousand answers a second for five minutes.
 MAX_SEEN_SIGNATURES: Final = 300_000
+# Questions to put to an endpoint. MMLU, the largest common set, has 15,908 in 8 MB.
+MAX_QUESTION_SET_BYTES: Final = 64 * 1024 * 1024
+MAX_QUESTION_SET_LINE_BYTES: Final = 1024 * 1024
+MAX_QUESTIONS: Final = 100_000
 # Answers of an endpoint. R1 writes 64K tokens at most, each a chunk of some 300 bytes: 20 MB.
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 # One event of a stream, or one answer that is not streamed: 64K tokens of text are 400 kB.
@@ -233,3 +237,15 @@ MAX_RECOUNT_CHARACTERS: Final = 1_000_000
 MAX_RECOUNT_BYTES: Final = 4 * MAX_RECOUNT_CHARACTERS
 # R1's tokenizer.json has 7.8 MB, the largest known 35 MB.
 MAX_TOKENIZER_BYTES: Final = 64 * 1024 * 1024
+# Arrival times of one recorded answer: 64K pieces of 20 bytes each.
+MAX_ARRIVALS_LINE_BYTES: Final = 16 * 1024 * 1024
+# One request of an audit, from sending to the end of the answer: 64K tokens at 20 a second.
+ANSWER_SECONDS: Final = 3600.0
+# How long a server may ask to be left alone before the audit is put off to another day.
+MAX_RETRY_AFTER_SECONDS: Final = 300.0
+# Recorded answers of a trusted endpoint: 500 prompts, 100 times, 4 kB each.
+MAX_ENDPOINT_REFERENCE_BYTES: Final = 256 * 1024 * 1024
+MAX_REFERENCE_PROMPTS: Final = 10_000
+MAX_REFERENCE_SAMPLES: Final = 10_000
+# Prompts to be put to endpoints, one file.
+MAX_PROMPT_FILE_BYTES: Final = 16 * 1024 * 1024

@@ -1,1 +1,1 @@
-"""Behavioural audit of an endpoint that claims to serve a model: what its answers bear out."""
+"""Behavioural audit of an endpoint that claims to serve a model: it can refute, never prove."""

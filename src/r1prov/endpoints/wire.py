@@ -1,0 +1,111 @@
+"""The HTTP client of an audit: what passes is kept, and nothing is followed that was not asked."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from r1prov.errors import UsageError
+from r1prov.limits import MAX_ANSWER_BYTES
+
+if TYPE_CHECKING:
+    import httpx
+
+    from r1prov.responses.capture import SentRequest
+    from r1prov.responses.exchange import Exchange
+    from r1prov.responses.log import ExchangeLog
+    from r1prov.responses.log_record import Head
+    from r1prov.responses.transport import Steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manners:
+    """How an endpoint is asked.
+
+    Attributes:
+        concurrency: Requests at a time.
+        timeout: Longest silence of the server, in seconds.
+        retries: How often a request is sent again that was refused for now, or broke off.
+        backoff: Seconds before the first of them; doubled each time. A `Retry-After` counts more.
+        user_agent: What the client says that it is. By default that of its HTTP library: a name of
+            ours would tell a server that it is being audited.
+    """
+
+    concurrency: int = 4
+    timeout: float = 300.0
+    retries: int = 4
+    backoff: float = 1.0
+    user_agent: str | None = None
+
+
+@dataclass  # slots would be shared by all threads
+class LastExchange(threading.local):
+    """What the last exchange of the thread was, each thread having its own.
+
+    Attributes:
+        exchange: It; None if there was none.
+        head: Its record in the log.
+    """
+
+    exchange: Exchange | None = None
+    head: Head | None = None
+
+
+class Keeper:
+    """Writes exchanges into a log, and hands each to the thread that made it."""
+
+    holds = False
+    keep = MAX_ANSWER_BYTES
+
+    def __init__(self, log: ExchangeLog, last: LastExchange) -> None:
+        self._log = log
+        self._last = last
+
+    def prepare(self, request: SentRequest) -> SentRequest:
+        """The request, as it is."""
+        return request
+
+    def conclude(self, exchange: Exchange, *, ended: bool) -> Steps:
+        """Keep the exchange, whether or not it came to its end."""
+        del ended
+        # What goes into replies has no key in it, so that no message can show one.
+        self._last.exchange = replace(exchange, request=replace(exchange.request, headers=()))
+        self._last.head = self._log.append(exchange).head
+        yield from ()
+
+
+def http_client(observer: Keeper, key: str | None, manners: Manners) -> httpx.Client:
+    """An `httpx` client whose transport keeps what passes; it follows nothing and no proxy."""
+    try:
+        import httpx
+    except ImportError:
+        raise UsageError(
+            "asking an endpoint needs httpx", hint="install r1prov[endpoint]"
+        ) from None
+    from r1prov.responses.transport import SyncLiveStream, SyncTransport
+
+    class _Live(SyncLiveStream, httpx.SyncByteStream):
+        pass
+
+    class _Transport(SyncTransport, httpx.BaseTransport):
+        http: ClassVar[Any] = httpx
+        live_stream: ClassVar[Any] = _Live
+
+    headers = {"Accept-Encoding": "identity"}
+    if manners.user_agent is not None:
+        headers["User-Agent"] = manners.user_agent
+    if key is not None:
+        if not key.isascii() or not key.isprintable() or " " in key or not key:
+            raise UsageError(
+                "the API key holds a character that no header field may",
+                hint="look for a line break or quotes around it in the variable",
+            )
+        headers["Authorization"] = f"Bearer {key}"
+    limits = httpx.Limits(max_connections=manners.concurrency)
+    return httpx.Client(
+        transport=_Transport(observer, httpx.HTTPTransport(limits=limits)),
+        headers=headers,
+        timeout=manners.timeout,
+        trust_env=False,
+    )

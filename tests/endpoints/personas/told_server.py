@@ -1,0 +1,126 @@
+"""A chat API that does as it is told: refuses, breaks off, stalls, counts or does not."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class Told:
+    """What the server does with each request in turn; the last for all that follow."""
+
+    def __init__(self) -> None:
+        self.script = ["ok"]
+        self.seen: list[dict[str, Any]] = []
+        self.at: list[float] = []
+        self.headers: list[dict[str, str]] = []
+        self.under_way = self.most = 0
+        self.lock = threading.Lock()
+        self.url = ""
+
+    def take(self, body: dict[str, Any], headers: Mapping[str, str]) -> str:
+        with self.lock:
+            self.seen.append(body)
+            self.at.append(time.monotonic())
+            self.headers.append(dict(headers))
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            return self.script.pop(0) if len(self.script) > 1 else self.script[0]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    told: Told
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.loads(raw)
+        step = self.told.take(body, dict(self.headers))
+        try:
+            self.act(step, body)
+        finally:
+            with self.told.lock:
+                self.told.under_way -= 1
+
+    def act(self, step: str, body: dict[str, Any]) -> None:
+        """Take one step of the script."""
+        status, _, rest = step.partition(" ")
+        if step == "slow":
+            time.sleep(0.1)
+        if step == "no-options" and "stream_options" in body:
+            self.send(400, {"error": {"message": "unknown field stream_options"}})
+        elif step in ("drop", "cut"):
+            if step == "cut":
+                self.begin_stream()
+                self.piece(b'data: {"choices":[{"delta":{"content":"half"}}]}\n\n')
+            self.close_connection = True
+        elif status.isdigit():
+            self.send(int(status), {"error": {"message": "no"}}, rest)
+        elif body.get("stream"):
+            self.stream()
+        else:
+            text = f"to {body['messages'][0]['content']}"
+            message = {"role": "assistant", "content": text}
+            answer: dict[str, Any] = {
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]
+            }
+            if step != "uncounted":
+                counts = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
+                answer["usage"] = counts
+            self.send(200, answer)
+
+    def begin_stream(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def stream(self) -> None:
+        """Two pieces with a pause between them, and the end."""
+        self.begin_stream()
+        for text in ("one", " two"):
+            value = {"choices": [{"index": 0, "delta": {"content": text}}]}
+            self.piece(b"data: " + json.dumps(value).encode() + b"\n\n")
+            time.sleep(0.03)
+        end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        self.piece(b"data: " + json.dumps(end).encode() + b"\n\n")
+        self.piece(b"data: [DONE]\n\n")
+        self.wfile.write(b"0\r\n\r\n")
+
+    def piece(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.flush()
+
+    def send(self, status: int, value: object, retry_after: str = "") -> None:
+        raw = json.dumps(value).encode()
+        self.send_response(status)
+        if retry_after:
+            self.send_header("Retry-After", retry_after)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+
+@contextmanager
+def serving(*script: str) -> Iterator[Told]:
+    told = Told()
+    told.script = list(script) or ["ok"]
+    http = ThreadingHTTPServer(("127.0.0.1", 0), type("H", (Handler,), {"told": told}))
+    told.url = f"http://127.0.0.1:{http.server_port}/v1"
+    thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield told
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join(10)

@@ -1,0 +1,194 @@
+"""Real models on a real llama.cpp server: unrelated, quantized, and behind a relay."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import jsonschema
+import pytest
+from llama_slots import GGUF, serve_model
+from persona_server import KEY
+from relay import KnowingSpeaker, RelaySpeaker
+from requantize import requantize
+
+from r1prov.cli.app import run
+from r1prov.endpoints.reference import parse_reference
+from r1prov.responses.log_check import check_log
+
+SCHEMA = json.loads(
+    (Path(__file__).parents[2] / "src/r1prov/render/schema/endpoint-report-1.json").read_text()
+)
+PROMPTS = (
+    "Name a colour, and say why.",
+    "What do cats like?",
+    "Tell me a fact about the sea.",
+    "Write the first line of a story.",
+    "What is a good breakfast?",
+    "Count to three.",
+    "Who was Marie Curie?",
+    "Is the earth round?",
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A model with 8-bit weights, and the same one with 4-bit weights."""
+    folder = tmp_path_factory.mktemp("gguf")
+    yield [requantize(GGUF, folder / f"{kind}.gguf", kind) for kind in ("Q8_0", "Q4_0")]
+    for path in folder.iterdir():
+        path.unlink()
+
+
+@pytest.fixture(scope="module")
+def real(models):
+    """The URL of the model with 8-bit weights."""
+    with serve_model(models[0], slots=8) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def coarse(models):
+    """The URL of the same model with 4-bit weights."""
+    with serve_model(models[1], slots=8) as url:
+        yield url
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("R1PROV_API_KEY", KEY)
+    Path("prompts.txt").write_text("\n".join(PROMPTS))
+    rng = random.Random(5)
+    questions = [(rng.randint(101, 987), rng.randint(101, 987)) for _ in range(30)]
+    Path("facts.jsonl").write_text(
+        "\n".join(
+            json.dumps(
+                {"prompt": f"What is {a} times {b}?", "expected": str(a * b), "scorer": "numeric"}
+            )
+            for a, b in questions
+        )
+    )
+    return tmp_path
+
+
+def command(*arguments):
+    return run(["endpoint", *map(str, arguments), "--concurrency", "8", "--quiet"])
+
+
+def reported(status):
+    report = json.loads(Path("report.json").read_text())
+    jsonschema.validate(report, SCHEMA)
+    assert report["exit_status"] == status
+    return report, {one["name"]: one for one in report["results"]}
+
+
+FEW = ("--prompts", "prompts.txt", "--samples", 3, "--completion-tokens", 16)
+JSON = ("--format", "json", "-o", "report.json")
+
+
+def test_an_unrelated_model_that_claims_to_be_r1_is_refuted(place, real, start):
+    """Its tokenizer is in no table: counts and deltas contradict, and a reference decides."""
+    out = ("--out", "r1.json", *FEW)
+    assert command("record", start("honest-r1").url, *out) == 0
+    reference = ("--reference", "r1.json", "--unsigned-reference")
+    asked = ("--streams", 2, "--stream-tokens", 200, "--no-parameters", "--log", "l.jsonl")
+    status = command("audit", real, *asked, *reference, *JSON)
+    report, results = reported(status)
+    assert (status, report["verdict"]) == (1, "inconsistent")
+    assert results["prompt-tokens"]["outcome"] == "inconsistent"
+    assert results["prompt-tokens"]["findings"][0]["name"] == "prompt-tokens-unexplained"
+    assert results["delta-boundaries"]["outcome"] == "inconsistent"
+    assert results["completions"]["decisive"]
+    rules = {f["name"] for one in report["results"] for f in one["findings"]}
+    assert {"deltas-cut-tokens", "completions-differ", "reasoning-missing"} <= rules
+    assert 0 < report["alpha"] < 0.02
+    assert check_log(Path("l.jsonl")).exchanges == report["requests"] + 1  # and the list of models
+
+
+def test_a_recorded_reference_tells_the_same_model_from_its_quantized_copy(place, real, coarse):
+    assert run(["key", "generate", "k", "--no-passphrase"]) == 0
+    sampled = ("--samples", 4, "--completion-tokens", 8, "--prompts", "prompts.txt")
+    out = ("--out", "ref.json", "--claim", "SmolLM2-135M", "--key", "k")
+    assert command("record", real, *out, *sampled) == 0
+    reference = parse_reference(Path("ref.json").read_bytes(), subject="ref.json")
+    assert len(reference.prompts) == 8
+    assert {len(one.completions) for one in reference.prompts} == {4}
+    assert {len(one.first_tokens) for one in reference.prompts} == {2}
+    # Nobody here trusts that key yet.
+    assert command("compare", real, "--reference", "ref.json", *JSON) == 4
+    trust("k.pub")
+    keys = ("--keys", "keys")
+    status = command("compare", real, "--reference", "ref.json", *keys, *JSON)
+    report, results = reported(status)
+    assert (status, results["completions"]["outcome"]) == (0, "consistent")
+    assert results["log-probabilities"]["outcome"] == "consistent"
+    assert "good signature" in report["sides"][1]["detail"]
+    status = command("compare", coarse, "--reference", "ref.json", *keys, *JSON)
+    report, results = reported(status)
+    assert status == 1
+    assert results["log-probabilities"]["decisive"]
+    assert results["log-probabilities"]["findings"][0]["name"] == "logprobs-differ"
+    assert results["log-probabilities"]["samples"] == 16
+    assert report["not_run"][0]["name"] == "completions"
+    # One changed byte, and no option takes it.
+    raw = Path("ref.json").read_bytes()
+    Path("ref.json").write_bytes(raw.replace(b'"temperature":1.0', b'"temperature":0.9'))
+    asked = ("compare", real, "--reference", "ref.json", *keys, "--unsigned-reference")
+    assert command(*asked) == 4
+
+
+def trust(public):
+    added = ["key", "add", public, "--owner", "me", "--model", "*", "--keys", "keys"]
+    assert run(added) == 0
+
+
+def test_two_endpoints_are_compared_in_turns(place, real, coarse):
+    asked = ("--prompts", "prompts.txt", "--samples", 4, "--completion-tokens", 8)
+    status = command("compare", real, real, *asked, *JSON, "--log", "same.jsonl")
+    report, results = reported(status)
+    assert (status, report["verdict"]) == (0, "consistent")
+    assert results["completions"]["requests"] == 2 * 4 * 8
+    assert report["alpha"] <= 0.01
+    status = command("compare", real, coarse, *asked, *JSON, "--log", "other.jsonl")
+    report, results = reported(status)
+    assert (status, results["log-probabilities"]["decisive"]) == (1, True)
+    # The order is random, and both take turns.
+    log = Path("other.jsonl").read_text().splitlines()
+    urls = [next(u for u in (real, coarse, "log") if u in line) for line in log]
+    assert urls.count(real) > 16
+    assert urls.count(coarse) > 16
+
+
+def test_a_relay_that_counts_and_cuts_anew_passes_token_tests_and_not_the_others(
+    place, real, start, tokenizers
+):
+    """The blind spot of the tokenizer tests, and what sees through it."""
+    honest = start("honest-r1")
+    honest.speakers = [KnowingSpeaker(one.persona, one.tokenizers) for one in honest.speakers]
+    out = ("--out", "r1.json", *FEW)
+    asked = ("--questions", "facts.jsonl", "--question-tokens", 24)
+    assert command("record", honest.url, *out, *asked) == 0
+    relay = start("distill-recount-rechunk")
+    speaker = RelaySpeaker(relay.speakers[0].persona, tokenizers)
+    speaker.upstream = real
+    relay.speakers = [speaker]
+    streams = ("--streams", 2, "--stream-tokens", 300, "--no-parameters")
+    status = command("audit", relay.url, *streams, *JSON)
+    report, results = reported(status)
+    assert (status, results["tokenizer"]["outcome"]) == (0, "consistent")
+    assert any("cuts the stream anew" in one for one in report["cannot_tell"])
+    against = ("--reference", "r1.json", "--unsigned-reference", "--all")
+    status = command("compare", relay.url, *against, *asked, *JSON)
+    report, results = reported(status)
+    assert status == 1
+    assert results["completions"]["decisive"]
+    assert results["completions"]["findings"][0]["name"] == "completions-differ"
+    assert results["questions"]["decisive"]
+    assert results["questions"]["findings"][0]["name"] == "accuracy-dropped"
+    assert (results["completions"]["samples"], results["questions"]["samples"]) <= (24, 30)
+    assert report["findings"][0]["name"] == "reference-unsigned"
+    # The honest endpoint passes what the relay fails.
+    status = command("compare", honest.url, *against, *asked, *JSON)
+    assert status == 0
