@@ -154,7 +154,7 @@ def test_a_key_that_is_the_name_of_a_user_is_taken_out_of_content():
 def test_a_secret_is_found_behind_any_scheme_and_as_json_writes_it(value, secret):
     made = redact(exchange(sent=[("Authorization", value)], answer=secret.encode()))
     assert made.exchange.response.body is None
-    assert secret.encode() not in made.exchange.redactions[-1].remainder
+    assert secret.encode() not in (made.exchange.redactions[-1].remainder or b"")
 
 
 def test_a_secret_of_a_trailer_is_taken_out_of_content():

@@ -54,7 +54,7 @@ SECRET_PARAMETERS: Final = frozenset(
         *("subscription-key", "session", "jwt"),
     }
 )
-# Names that nobody can list in full: `X-Acme-Api-Key`, `X-Vault-Token`, `X-Forwarded-Authorization`.
+# Names that nobody can list in full: `X-Acme-Api-Key`, `X-Vault-Token`, `X-Real-Authorization`.
 # A token of a page is where a list goes on.
 _SECRET_NAME: Final = re.compile(
     r"(?:^|[-_ ])(?:(?:api|access|auth|secret|session|security|subscription|private|signature|amzn"
