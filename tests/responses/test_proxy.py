@@ -419,6 +419,10 @@ REFUSED = {
     "a long nonce": HEAD + b'Accept-Signature: a=();nonce="' + b"n" * 300 + b'"\r\n\r\n',
     "too large": HEAD + b"Content-Length: 99999999999\r\n\r\n",
     "not HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    "coded chunks": HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "content of an upgrade": b"POST /v1/x HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\n"
+    b"Connection: Upgrade, close\r\nContent-Length: 3\r\n\r\nabc",
+    "a target of another host": HEAD.replace(b"/v1", b"http://b/v1") + b"\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 }
 
@@ -430,6 +434,22 @@ def test_an_ambiguous_request_is_refused_and_goes_nowhere(proxy, upstream, what)
     assert int(got.split()[1]) in range(400, 600)
     assert b"signature-input" not in got.lower()
     assert len(upstream.seen) == before
+
+
+def test_a_target_in_absolute_form_is_the_host_it_names(proxy, upstream):
+    got = raw(proxy, b"GET http://A:80/v1/x?y HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 200 ")
+    assert upstream.seen[-1][1] == "/v1/x?y"
+
+
+def test_a_trailer_is_no_header(proxy, upstream):
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    trailer = b"Host: b\r\nX-Late: 1\r\n\r\n"
+    got = raw(proxy, head + b"3\r\nabc\r\n0\r\n" + trailer)
+    assert got.startswith(b"HTTP/1.1 200 ")
+    _, _, headers, body = upstream.seen[-1]
+    assert "X-Late" not in headers
+    assert body == b"abc"
 
 
 def test_an_endless_head_is_cut_off(proxy):

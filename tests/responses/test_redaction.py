@@ -57,6 +57,8 @@ def test_an_exchange_without_secrets_stays_as_it_is():
     [
         *sorted(SECRET_FIELDS),
         *("AUTHORIZATION", "X-Acme-Api-Key", "acme-access-token", "X-Secret", "Acme-Password"),
+        *("X-Vault-Token", "hf_token", "Token", "X-Forwarded-Authorization", "Helicone-Auth"),
+        *("X-CSRFToken", "Cf-Access-Jwt-Assertion", "X-Bearer", "X-Amzn-Key", "Cookie2"),
     ],
 )
 def test_secret_fields_go_and_are_named(name):
@@ -72,6 +74,7 @@ def test_secret_fields_go_and_are_named(name):
     [
         *("Signature", "Signature-Input", "Content-Digest", "Idempotency-Key", "X-Request-Id"),
         *("Webhook-Signature", "X-Ratelimit-Remaining-Tokens", "X-Receipt-Id", "Author"),
+        *("Next-Page-Token", "WWW-Authenticate", "Sec-WebSocket-Key"),
     ],
 )
 def test_fields_that_a_verification_needs_stay(name):
@@ -101,6 +104,13 @@ URLS: dict[str, tuple[str, set[str]]] = {
     "https://h/?acme-api-key=abc#f": ("https://h/?acme-api-key=REDACTED#REDACTED", {"query"}),
     "https://h/?key=&token": ("https://h/?key=&token", set()),
     "https://h/?a=b=c&&sig=d=e": ("https://h/?a=b=c&&sig=REDACTED", {"query"}),
+    "https://h/?user_token=a&Authorization=b&max_tokens=5": (
+        "https://h/?user_token=REDACTED&Authorization=REDACTED&max_tokens=5",
+        {"query"},
+    ),
+    "https://h/?api+key=a": ("https://h/?api+key=REDACTED", {"query"}),
+    "https://h/?a=b#access_token=c": ("https://h/?a=b#REDACTED", {"query"}),
+    "https://h/?a=b#part": ("https://h/?a=b#part", set()),
     "https://h/?monkey=1": ("https://h/?monkey=1", set()),
 }
 
@@ -119,6 +129,51 @@ def test_a_location_with_a_token_goes():
         exchange(received=[("Location", "https://h/?token=a"), ("Link", "<https://h/a>")])
     )
     assert made.exchange.response.headers == (("Link", "<https://h/a>"),)
+
+
+@pytest.mark.parametrize("location", ["https://h/#access_token=a", "//user:secret@h/"])
+def test_a_reference_with_a_secret_goes(location):
+    assert redact(exchange(received=[("Location", location)])).exchange.response.headers == ()
+
+
+def test_a_key_that_is_the_name_of_a_user_is_taken_out_of_content():
+    made = redact(
+        exchange(url=f"https://{KEY.replace('/', '')}@h/", answer=KEY.replace("/", "").encode())
+    )
+    assert made.exchange.response.body is None
+
+
+@pytest.mark.parametrize(
+    ("value", "secret"),
+    [
+        (f"Bearer\t{KEY}", KEY),
+        (f'Digest username="u", response="{KEY}"', KEY),
+        ('Bearer a"b\\cSECRETSECRET', r"a\"b\\cSECRETSECRET"),
+    ],
+)
+def test_a_secret_is_found_behind_any_scheme_and_as_json_writes_it(value, secret):
+    made = redact(exchange(sent=[("Authorization", value)], answer=secret.encode()))
+    assert made.exchange.response.body is None
+    assert secret.encode() not in (made.exchange.redactions[-1].remainder or b"")
+
+
+def test_a_secret_of_a_trailer_is_taken_out_of_content():
+    plain = exchange(answer=KEY.encode())
+    plain = replace(plain, request=replace(plain.request, trailers=(("X-Api-Key", KEY),)))
+    assert redact(plain).exchange.response.body is None
+
+
+def test_members_of_a_stream_behind_a_byte_order_mark_are_blanked():
+    made = redact(
+        exchange(
+            received=[("Content-Type", "text/event-stream")],
+            answer=b'\xef\xbb\xbfdata: {"secret_text":"x"}\n\n',
+        ),
+        RedactionRules(members=frozenset({"secret_text"})),
+    )
+    assert made.exchange.redactions[-1].remainder == (
+        b'\xef\xbb\xbfdata:{"secret_text": "REDACTED"}\n\n'
+    )
 
 
 BASIC = base64.b64encode(b"user:" + KEY.encode()).decode()

@@ -507,3 +507,25 @@ def test_every_rule_of_streams_has_a_case_here():
     # The others have a test of their own above.
     produced |= {"stream-other-stream", "stream-cut", "response-weights-stated"}
     assert {name for _, name, *_ in STREAMS} <= produced
+
+
+def test_a_stream_does_not_change_its_key():
+    """Not even to another that is trusted: one key answers for the whole of a stream."""
+    first = signer(KEY)
+    content = first.start(NOW) + first.feed(EVENTS[0], NOW, checkpoint=True)
+    start, end = statement_lines(content)[-1]
+    said = decode_statement(content[start + len(LINE_START) : end - 2].decode())
+    later = dataclasses.replace(
+        said.statement,
+        seq=said.statement.seq + 1,
+        state="complete",
+        offset=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+    for key, want in ((KEY, []), (OTHER, ["stream-other-stream"])):
+        last = encode_statement(
+            later, key_id=key.public.thumbprint, algorithm="EdDSA", sign=key.sign
+        )
+        whole = content + LINE_START + last.encode() + b"\n\n"
+        keys = {one.public.thumbprint: one.public for one in (KEY, OTHER)}
+        assert rules(verified(whole, key=keys.get)) == want

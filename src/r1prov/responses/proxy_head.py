@@ -99,6 +99,7 @@ def admit(scope: Mapping[str, Any]) -> Admitted:
         raise Refused(501, "method_not_supported", f"{method} is not supported")
     path, query = bytes(scope.get("raw_path") or b""), bytes(scope["query_string"])
     _check_target(path, query)
+    _check_framing(headers)
     shown = tuple(
         (_text(name, "name"), _text(value, "value"))
         for name, value in headers
@@ -107,7 +108,7 @@ def admit(scope: Mapping[str, Any]) -> Admitted:
     own = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
     return Admitted(
         method=method,
-        authority=_authority(headers, scope["scheme"]),
+        authority=_authority(headers, scope["scheme"], scope.get("r1prov.target", b"/")),
         path=path.decode(),
         query=f"?{query.decode()}",
         target=path.decode() + (f"?{query.decode()}" if query else ""),
@@ -162,14 +163,37 @@ def _check_target(path: bytes, query: bytes) -> None:
             raise Refused(400, "bad_target", "the request target has a dot segment")
 
 
-def _authority(headers: RawHeaders, scheme: str) -> str:
+def _check_framing(headers: RawHeaders) -> None:
+    """Refuse content that would not reach the upstream as it was sent."""
+    codings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
+    if codings not in ([], [b"chunked"]):
+        raise Refused(501, "transfer_coding", "no transfer coding but chunked is supported")
+    names = {name for name, _ in headers}
+    named = b",".join(value.lower() for name, value in headers if name == b"connection")
+    upgrade = b"upgrade" in names and b"upgrade" in map(bytes.strip, named.split(b","))
+    length = value_of(headers, b"content-length")
+    if upgrade and (codings or (length is not None and int(length))):
+        # The parser takes what follows such a head for the other protocol's, not for content.
+        raise Refused(
+            501, "upgrade", "content in a request to upgrade is not supported: use plain HTTP/1.1"
+        )
+
+
+def _authority(headers: RawHeaders, scheme: str, target: bytes) -> str:
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) != 1:
         raise Refused(400, "bad_host", "the request does not have exactly one Host field")
     try:
-        return normal_authority(hosts[0].decode("latin-1"), scheme)
+        host = normal_authority(hosts[0].decode("latin-1"), scheme)
+        named = host
+        if not target.startswith((b"/", b"*")):  # in absolute form (RFC 9112 section 3.2.2)
+            behind = target.partition(b"://")[2].decode("latin-1")
+            named = normal_authority(re.split("[/?#]", behind, maxsplit=1)[0], scheme)
     except ResponseError:
-        raise Refused(400, "bad_host", "the Host field is no host") from None
+        raise Refused(400, "bad_host", "the Host field or the target's host is no host") from None
+    if named != host:
+        raise Refused(400, "bad_host", "the request target names another host than the Host field")
+    return host
 
 
 def _nonce(headers: tuple[tuple[str, str], ...]) -> str | None:

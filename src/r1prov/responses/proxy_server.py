@@ -31,8 +31,13 @@ if TYPE_CHECKING:
 # A head arrives in one piece from any honest client.
 _HEAD_SECONDS: Final = 20.0
 _KEEP_ALIVE_SECONDS: Final = 75
-# What uvicorn says when an answer is broken off on purpose; `SigningProxy` says why.
-_EXPECTED: Final = ("ASGI callable returned without completing response.",)
+# What uvicorn says when an answer is broken off on purpose (`SigningProxy` says why), or when a
+# client offers another protocol, where nothing is amiss.
+_EXPECTED: Final = (
+    "ASGI callable returned without completing response.",
+    "Unsupported upgrade request.",
+    "No supported WebSocket library detected.",
+)
 # From the end of grace to the end of the process: time to send last statements.
 _LAST_SECONDS: Final = 2
 
@@ -77,8 +82,14 @@ class Protocol(HttpToolsProtocol):
         self.scope["r1prov.abort"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
         self._in_head, self._head = True, 0
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field; one behind the content is a trailer, which is no header (RFC 9110, 6.5.1)."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The head is whole."""
+        self.scope["r1prov.target"] = self.url  # type: ignore[typeddict-unknown-key]
         self._in_head = False
         self._disarm()
         super().on_headers_complete()
@@ -148,7 +159,7 @@ class _Quiet(logging.Filter):
     """Lets pass what was not done on purpose."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.getMessage() not in _EXPECTED
+        return not record.getMessage().startswith(_EXPECTED)
 
 
 def make_server(

@@ -54,14 +54,24 @@ SECRET_PARAMETERS: Final = frozenset(
         *("subscription-key", "session", "jwt"),
     }
 )
-# Names that nobody can list in full: `X-Acme-Api-Key`, `Acme-Access-Token`.
+# Names that nobody can list in full: `X-Acme-Api-Key`, `X-Vault-Token`, `X-Real-Authorization`.
+# A token of a page is where a list goes on.
 _SECRET_NAME: Final = re.compile(
-    r"(?:^|[-_])(?:(?:api|access|auth|secret|session|security|subscription|private)[-_]?"
-    r"(?:key|token)|secret|password|credentials?)$"
+    r"(?:^|[-_ ])(?:(?:api|access|auth|secret|session|security|subscription|private|signature|amzn"
+    r"|csrf|xsrf|bearer|refresh)[-_ ]?(?:key|token)|(?<!page[-_ ])token|auth|authorization|bearer"
+    r"|secret|password|passwd|passphrase|pwd|jwt|jwt-assertion|credentials?|hmac|cookie2"
+    r"|awsaccesskeyid)$"
 )
-_SECRET_VALUE: Final = re.compile(r"(?:Bearer|Basic|Digest) +\S", re.IGNORECASE)
+_SECRET_VALUE: Final = re.compile(r"(?:Bearer|Basic|Digest)[ \t]+\S", re.IGNORECASE)
 # Fields that hold URLs, in which a key may stand.
-_URL_FIELDS: Final = frozenset({"location", "content-location", "referer", "link"})
+_URL_FIELDS: Final = frozenset(
+    {
+        *("location", "content-location", "referer", "link", "refresh", "x-original-url"),
+        *("x-rewrite-url", "x-original-uri", "x-forwarded-uri"),
+    }
+)
+# A byte order mark, which may stand before a stream of events.
+_MARK: Final = b"\xef\xbb\xbf"
 # A shorter literal turns up in content by chance, and is no key of any service.
 _MIN_LITERAL: Final = 12
 
@@ -182,28 +192,39 @@ def _redacted_url(url: str, rules: RedactionRules) -> tuple[str, frozenset[str],
     secrets = set()
     head, mark, fragment = url.partition("#")
     head, question, query = head.partition("?")
-    scheme, slashes, rest = head.partition("://")
+    scheme, slashes, rest = head.partition("//")  # a reference may have no scheme
     authority, slash, path = rest.partition("/")
     if "@" in authority:
         userinfo, _, authority = authority.rpartition("@")
         gone.add("userinfo")
-        secrets.add(userinfo.partition(":")[2])
-    pieces = re.split("([&;])", query)
-    for at in range(0, len(pieces), 2):
-        name, equals, value = pieces[at].partition("=")
-        plain = unquote_to_bytes(name.replace("+", " ")).decode("latin-1").lower()
-        if equals and value not in ("", REDACTED) and _names_secret(plain, names):
-            pieces[at] = f"{name}={REDACTED}"
-            gone.add("query")
-            secrets.add(value)
-    if "query" in gone and fragment:  # an answer of OAuth has its token there
-        fragment = REDACTED
-    shown = f"{scheme}{slashes}{authority}{slash}{path}{question}{''.join(pieces)}{mark}{fragment}"
+        user, _, password = userinfo.partition(":")
+        secrets.add(password or user)  # some services take a key as the user's name
+    query, found = _without_parameters(query, names)
+    # An answer of OAuth has its token in the fragment.
+    fragment, behind = _without_parameters(fragment, names)
+    if found or behind:
+        gone.add("query")
+        fragment = fragment and REDACTED
+    secrets |= found | behind
+    shown = f"{scheme}{slashes}{authority}{slash}{path}{question}{query}{mark}{fragment}"
     return (
         shown,
         frozenset(gone),
         {one.encode() for one in secrets} | set(map(unquote_to_bytes, secrets)),
     )
+
+
+def _without_parameters(query: str, names: Iterable[str]) -> tuple[str, set[str]]:
+    """A query without the values of its secret parameters, and these."""
+    pieces = re.split("([&;])", query)
+    secrets = set()
+    for at in range(0, len(pieces), 2):
+        name, equals, value = pieces[at].partition("=")
+        plain = unquote_to_bytes(name.replace("+", " ")).decode("latin-1").lower()
+        if equals and value not in ("", REDACTED) and _names_secret(plain, names):
+            pieces[at] = f"{name}={REDACTED}"
+            secrets.add(value)
+    return "".join(pieces), secrets
 
 
 class _Redactor:
@@ -330,10 +351,11 @@ def _literals(exchange: Exchange, names: Iterable[str], rules: RedactionRules) -
     """Secrets of header and URL that must not stand anywhere else either, longest first."""
     found = _redacted_url(exchange.request.url, rules)[2]
     for message in (exchange.request, exchange.response):
-        for name, value in message.headers:
+        for name, value in (*message.headers, *message.trailers):
             if _names_secret(name, names) or _SECRET_VALUE.match(value.strip()):
                 found |= _secrets_of(value.strip())
-    found |= {one.replace(b"/", b"\\/") for one in found}  # as some write JSON
+    written = {one.replace(b"\\", b"\\\\").replace(b'"', b'\\"') for one in found}  # JSON
+    found |= written | {one.replace(b"/", b"\\/") for one in written}  # as some write it
     return tuple(sorted((one for one in found if len(one) >= _MIN_LITERAL), key=len, reverse=True))
 
 
@@ -345,7 +367,9 @@ def _secrets_of(value: str) -> set[bytes]:
     """The value, values of cookies in it, what is behind its scheme, the password of `Basic`."""
     found = {value.encode("latin-1", "replace")}
     found |= {one.partition("=")[2].encode("latin-1", "replace") for one in value.split(";")}
-    scheme, space, credentials = value.partition(" ")
+    # Parameters of a scheme (RFC 9110 section 11.4): `Digest username="u", response="…"`.
+    found |= {one.encode("latin-1", "replace") for one in re.findall(r'="([^"]*)"', value)}
+    scheme, space, credentials = value.replace("\t", " ").partition(" ")
     if space and "=" not in scheme:
         found.add(credentials.strip().encode("latin-1", "replace"))
         if scheme.lower() == "basic":
@@ -382,7 +406,11 @@ def _blanked(body: bytes, headers: Headers, members: frozenset[str]) -> bytes | 
     if kind != "text/event-stream":
         return _blanked_json(body, members)
     shown = []
-    for at, line in enumerate(re.split(rb"(\r\n|\r|\n)", body)):
+    lines = re.split(rb"(\r\n|\r|\n)", body)
+    if lines[0].startswith(_MARK):  # one is no part of the stream, as readers have it
+        shown.append(_MARK)
+        lines[0] = lines[0][len(_MARK) :]
+    for at, line in enumerate(lines):
         name, colon, data = line.partition(b":")
         if at % 2 or name != b"data" or not colon or data.strip() == b"[DONE]":
             shown.append(line)

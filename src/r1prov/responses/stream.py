@@ -90,6 +90,7 @@ class StreamVerifier:
         self._line_start = True
         self._statement: StreamStatement | None = None
         self._token: str | None = None
+        self._key_id: str | None = None  # of the first statement that held
         self._next_seq = 0
         self._proven = 0
         self._after: bytes | None = None  # what followed the last statement
@@ -204,6 +205,13 @@ class StreamVerifier:
         """Hold one statement against what is known; the first thing wrong is the finding."""
         expected, said = self._expected, signed.statement
         self._finding = check_signature(signed, expected)
+        if self._finding is None and self._key_id not in (None, signed.key_id):
+            self._refuse(
+                "stream-other-stream",
+                "a statement is signed with another key than those before it",
+                expected=quoted(self._key_id or ""),
+                found=quoted(signed.key_id),
+            )
         if self._finding is None and self._in_order(token, said):
             self._finding = check_subject(said, expected) or check_time(
                 said, expected, self._statement
@@ -212,6 +220,7 @@ class StreamVerifier:
             self._accounts_for(said)
         if self._finding is None:
             self._statement, self._token = signed.statement, token
+            self._key_id = signed.key_id
             self._next_seq = signed.statement.seq + 1
             if signed.statement.state != "open":
                 self._after = b""
