@@ -20,8 +20,9 @@ FLOORS = {
     "verify": 7,
     "attest": 8,
     "responses": 8,
-    "render": 9,
-    "cli": 10,
+    "evidence": 10,
+    "render": 11,
+    "cli": 12,
 }
 
 

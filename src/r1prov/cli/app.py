@@ -8,7 +8,19 @@ import traceback
 import typer
 
 import r1prov
-from r1prov.cli import attest, ci, diff, export, identify, key, manifest, policy, response, verify
+from r1prov.cli import (
+    attest,
+    ci,
+    diff,
+    evidence,
+    export,
+    identify,
+    key,
+    manifest,
+    policy,
+    response,
+    verify,
+)
 from r1prov.cli import exec as exec_verified
 from r1prov.cli import hash as hash_files
 from r1prov.cli import inspect as inspect_model
@@ -62,6 +74,7 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(ci.app, name="ci")
 app.add_typer(attest.app, name="attest")
 app.add_typer(response.app, name="response")
+app.add_typer(evidence.app, name="evidence")
 manifest.app.command("export", short_help="A manifest as a CycloneDX ML-BOM")(export.command)
 
 

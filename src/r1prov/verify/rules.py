@@ -2,12 +2,13 @@
 
 Ids are grouped by hundreds: 0xx files, 1xx safetensors and GGUF headers, 2xx shard index and JSON,
 3xx signatures and trust, 4xx identity and architecture, 5xx hygiene, 6xx provenance, 7xx policy,
-8xx signatures on API responses. An id is never reused.
+8xx signatures on API responses, 98x and 99x evidence bundles. An id is never reused.
 """
 
 from __future__ import annotations
 
 from r1prov.verify.rule import Rule, Severity
+from r1prov.verify.rules_of_evidence import EVIDENCE
 from r1prov.verify.rules_of_files import FILES
 from r1prov.verify.rules_of_models import MODELS
 from r1prov.verify.rules_of_responses import RESPONSES
@@ -17,7 +18,7 @@ __all__ = ["RULES", "Rule", "Severity", "knows", "rule"]
 
 RULES: tuple[Rule, ...] = tuple(
     Rule(f"R1P{number}", name, title, severity, text)
-    for number, name, title, severity, text in FILES + MODELS + RESPONSES + STREAMS
+    for number, name, title, severity, text in FILES + MODELS + RESPONSES + STREAMS + EVIDENCE
 )
 _BY_NAME = {rule.name: rule for rule in RULES}
 
