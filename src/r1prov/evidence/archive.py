@@ -183,7 +183,7 @@ def _directory(raw: bytes, subject: str) -> list[_Entry]:
         flags, method, crc, packed, full = fields[3], fields[4], *fields[7:10]
         length, extra, note = fields[10:13]
         at += _CENTRAL.size
-        name = raw[at : at + length].decode("ascii", "backslashreplace")
+        name = raw[at : at + length].decode("latin-1")
         entries.append(
             _Entry(name, flags, method, crc, packed, full, extra, note, fields[15], fields[16])
         )
@@ -230,7 +230,7 @@ def _member(raw: bytes, entry: _Entry, at: int, where: str, subject: str) -> tup
         raise _refused(subject, f"{where} has no header at byte {at:,}", None)
     fields = _LOCAL.unpack_from(raw, at)
     name_end = at + _LOCAL.size + fields[9]
-    name = raw[at + _LOCAL.size : name_end].decode("ascii", "backslashreplace")
+    name = raw[at + _LOCAL.size : name_end].decode("latin-1")
     local = (name, fields[2], fields[3], fields[6], fields[7], fields[8], fields[10])
     named = ("name", "flags", "method", "CRC", "packed size", "size", "extra length")
     for what, here, there in zip(named, local, (*entry[:6], 0), strict=True):

@@ -224,8 +224,10 @@ class _Fields:
         except (ValueError, OverflowError):
             raise EvidenceError(f"{value} is no time", subject=self._where) from None
 
-    def one_of(self, make: Callable[[object], _T], value: object) -> _T:
+    def one_of(self, make: Callable[[str], _T], value: object) -> _T:
         try:
+            if not isinstance(value, str):
+                raise ValueError
             return make(value)
         except ValueError:
             raise EvidenceError(f"{value!r} is unknown here", subject=self._where) from None
