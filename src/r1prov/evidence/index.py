@@ -18,6 +18,7 @@ from r1prov.evidence.bag import DATA, ROOT
 from r1prov.evidence.parts import Kind
 from r1prov.formats.strictjson import parse_json
 from r1prov.limits import MAX_EVIDENCE_INDEX_BYTES
+from r1prov.text import quoted
 from r1prov.verify.findings import Verdict
 from r1prov.verify.policy import Level, Scope
 
@@ -226,11 +227,12 @@ class _Fields:
 
     def one_of(self, make: Callable[[str], _T], value: object) -> _T:
         try:
-            if not isinstance(value, str):
-                raise ValueError
-            return make(value)
+            # What is no string is none of the values either.
+            return make(value if isinstance(value, str) else "")
         except ValueError:
-            raise EvidenceError(f"{value!r} is unknown here", subject=self._where) from None
+            raise EvidenceError(
+                f"{quoted(repr(value))} is unknown here", subject=self._where
+            ) from None
 
     def part(self, value: object) -> Part:
         if not isinstance(value, dict) or set(value) != {"path", "kind", "size", "sha256"}:

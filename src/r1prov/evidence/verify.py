@@ -220,22 +220,22 @@ class _Run:
             Coverage("signature of the bundle", CoverageState.CHECKED, signature.detail)
         )
         for stamp in signature.timestamps:
-            if stamp.state is TimestampState.GOOD:
-                state, required = CoverageState.CHECKED, True
-            else:
-                # One that is there and proves nothing is never passed over.
-                state, required = CoverageState.UNREAD, True
-                severity = Severity.ERROR if stamp.state is TimestampState.INVALID else None
+            good = stamp.state is TimestampState.GOOD
+            state = CoverageState.CHECKED if good else CoverageState.UNREAD
+            if not good:
+                # One that proves nothing is never passed over; one of an authority that is not
+                # pinned is no sign of tampering either.
+                invalid = stamp.state is TimestampState.INVALID
                 self.findings.append(
                     finding(
-                        stamp.rule or "",
+                        f"timestamp-{stamp.state.value}",
                         "timestamp of the bundle",
                         stamp.detail,
                         hint=stamp.hint,
-                        severity=severity,
+                        severity=Severity.ERROR if invalid else Severity.WARNING,
                     )
                 )
-            self.coverage.append(Coverage("timestamp of the bundle", state, stamp.detail, required))
+            self.coverage.append(Coverage("timestamp of the bundle", state, stamp.detail))
         if not signature.timestamps:
             self.coverage.append(
                 Coverage(

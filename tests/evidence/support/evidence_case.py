@@ -65,7 +65,7 @@ class Case:
         return parse_private_key(raw, None, subject="maker")
 
     def draft(self, *, now: datetime | None = None, **more: Any) -> Draft:
-        wanted = {"manifest": str(self.folder / "m.toml"), "keys": self.keys} | more
+        wanted: dict[str, Any] = {"manifest": str(self.folder / "m.toml"), "keys": self.keys} | more
         return draft_evidence(
             Wanted(model=str(self.model), **wanted), report_as_json.render, now=now
         )
