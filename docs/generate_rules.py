@@ -16,6 +16,7 @@ _GROUPS = {
     "6": "Provenance",
     "7": "Policy",
     "8": "Signatures on API responses",
+    "9": "Evidence bundles",
 }
 _INTRODUCTION = """# Rules
 

@@ -10,6 +10,7 @@ import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import bagit
 import pytest
@@ -42,16 +43,18 @@ def retagged(members: dict[str, bytes]) -> bytes:
     return rezip(kept | tag_files(kept, day=index.day))
 
 
-def resigned(case: Case, raw: bytes, **changes: object) -> bytes:
+def resigned(
+    case: Case, raw: bytes, *, payload: dict[str, bytes] | None = None, **changes: Any
+) -> bytes:
     """With another index, by the maker's own key: a maker who lies."""
     members = members_of(raw)
-    payload = {n.removeprefix(DATA): d for n, d in members.items() if n.startswith(DATA)}
-    payload |= changes.pop("payload", {})  # type: ignore[arg-type]
+    kept = {n.removeprefix(DATA): d for n, d in members.items() if n.startswith(DATA)}
+    kept |= payload or {}
     index = parse_index(members[INDEX], subject="b")
     kinds = {one.path: one.kind for one in index.parts}
-    parts = parts_of({path: (kinds[path], data) for path, data in payload.items()})
-    index = replace(index, parts=parts, **changes)  # type: ignore[arg-type]
-    return assemble(index, payload, sign_index(case.maker, index, index.to_json()))
+    parts = parts_of({path: (kinds[path], data) for path, data in kept.items()})
+    index = replace(index, parts=parts, **changes)
+    return assemble(index, kept, sign_index(case.maker, index, index.to_json()))
 
 
 def test_a_bundle_passes_with_nothing_but_itself_and_the_pinned_keys(
@@ -238,6 +241,28 @@ def test_a_report_that_says_otherwise(case: Case, raw: bytes) -> None:
     assert result.verdict is Verdict.FAIL
     garbage = {"report/report.json": b"nonsense"}
     assert case.verify(resigned(case, raw, payload=garbage)).verdict is Verdict.FAIL
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_maker_who_signs_nonsense(case: Case, raw: bytes, data: st.DataObject) -> None:
+    """Whatever a pinned key signs, nothing but a verdict or an error of ours comes out."""
+    paths = sorted(n.removeprefix(DATA) for n in members_of(raw) if n.startswith(DATA))
+    path = data.draw(st.sampled_from(paths))
+    content = members_of(raw)[DATA + path]
+    cut = data.draw(st.integers(0, len(content)))
+    junk = data.draw(
+        st.one_of(
+            st.sampled_from([b"", b"{}", b"[]", b"null", b'{"verdict":[]}', content[:cut]]),
+            st.binary(max_size=40).map(lambda more: content[:cut] + more + content[cut:]),
+        )
+    )
+    try:
+        result = case.verify(resigned(case, raw, payload={path: junk}))
+    except R1ProvError:
+        return
+    if result.verdict is Verdict.PASS and junk != content:
+        assert path.startswith(("environment/", "trust/", "report/")), path
 
 
 def test_a_bundle_from_the_future(case: Case, raw: bytes) -> None:

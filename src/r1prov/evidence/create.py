@@ -17,6 +17,7 @@ from r1prov.evidence.bag import DATA, INDEX, SIGNATURE, tag_files
 from r1prov.evidence.environment import environment
 from r1prov.evidence.index import UNIDENTIFIED, Index, Previous, parts_of
 from r1prov.evidence.open import open_bundle
+from r1prov.evidence.openings import head_of, member_of
 from r1prov.evidence.parts import DEFAULT, Kind
 from r1prov.evidence.recording import record_model
 from r1prov.evidence.replay import replay
@@ -30,7 +31,6 @@ from r1prov.limits import (
     MAX_TRUST_FILE_BYTES,
 )
 from r1prov.responses.exchange_file import exchange_to_json
-from r1prov.responses.log_record import Head
 from r1prov.responses.read import read_exchange
 from r1prov.responses.redaction import Content, RedactionRules, redact
 from r1prov.stores.local import LocalStore
@@ -48,6 +48,7 @@ from r1prov.verify.policy_file import find_policy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from r1prov.responses.log_record import Head
     from r1prov.responses.redaction import Opening
     from r1prov.stores.base import Store
     from r1prov.trust.keys import Signer
@@ -309,9 +310,9 @@ def _add_exchanges(
     for number, path in enumerate(wanted.exchanges):
         redacted = redact(read_exchange(path).exchange, rules)
         raw = exchange_to_json(redacted.exchange)
-        collected.add(Kind.EXCHANGES, f"exchanges/{number:05d}.json", raw)
+        collected.add(Kind.EXCHANGES, member_of(number), raw)
         if redacted.openings:
-            head = Head(number, hashlib.sha256(raw).hexdigest())
+            head = head_of(member_of(number), hashlib.sha256(raw).hexdigest())
             openings.append((head, redacted.openings))
     return tuple(openings)
 

@@ -266,6 +266,7 @@ class RecordedStore:
         self.digests, self.second_hand = digests, second_hand
         self._parts = parts
         self._entries = entries
+        self._files = {one.path: one for one in entries if one.kind is EntryKind.FILE}
 
     def entries(self) -> list[Entry]:
         """Everything that was listed."""
@@ -278,12 +279,12 @@ class RecordedStore:
             NotFound: There was no such file.
             Unreadable: Nothing of it is kept.
         """
-        for entry in self._entries:
-            if entry.path == path and entry.kind is EntryKind.FILE:
-                if path not in self._parts and entry.size:
-                    raise Unreadable("its content is not in the evidence", subject=path)
-                return _Blob(path, entry.size, self._parts.get(path, []))
-        raise NotFound("is not in the evidence", subject=path)
+        entry = self._files.get(path)
+        if entry is None:
+            raise NotFound("is not in the evidence", subject=path)
+        if path not in self._parts and entry.size:
+            raise Unreadable("its content is not in the evidence", subject=path)
+        return _Blob(path, entry.size, self._parts.get(path, []))
 
 
 def read_recording(members: Mapping[str, bytes], *, subject: str) -> RecordedStore:

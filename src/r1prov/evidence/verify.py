@@ -10,13 +10,13 @@ from r1prov.errors import JsonError, R1ProvError
 from r1prov.evidence.at_hand import compare_with_model
 from r1prov.evidence.index import Index
 from r1prov.evidence.open import Bundle, open_bundle
+from r1prov.evidence.openings import head_of
 from r1prov.evidence.parts import Kind
 from r1prov.evidence.replay import recorded, replay
 from r1prov.evidence.statement import Signature, check_signature
 from r1prov.formats.strictjson import parse_json
 from r1prov.limits import MAX_EVIDENCE_INDEX_BYTES
 from r1prov.responses.exchange_file import parse_exchange
-from r1prov.responses.log_record import Head
 from r1prov.responses.openings import read_openings
 from r1prov.responses.policy import ResponsePolicy
 from r1prov.responses.redaction import reveal
@@ -318,8 +318,7 @@ class _Run:
             raw = self.bundle.payload[part.path]
             exchange = parse_exchange(raw, subject=f"{self.bundle.subject}, {part.path}")
             if demands.openings is not None:
-                number = int(part.path[-10:-5]) if part.path[-10:-5].isascii() else 0
-                for opening in read_openings(demands.openings, Head(number, part.sha256)):
+                for opening in read_openings(demands.openings, head_of(part.path, part.sha256)):
                     exchange = reveal(exchange, opening)
             report = verify_exchange(exchange, demands.responses, now=at)
             found.append((part.path, report))
