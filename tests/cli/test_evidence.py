@@ -229,7 +229,9 @@ def test_a_chain_over_time(do: Do, tmp_path: Path) -> None:
     assert "evidence-previous" in out
     os.rename("2.zip", "log/2.zip")
     assert do(*create, "--previous", "log/2.zip", "-o", "log/4.zip")[0] == 1
-    assert "as 3.zip does" in do("log", "log", "--keys", "keys")[1]
+    out = do("log", "log", "--keys", "keys")[1]
+    assert "evidence-chain" in out
+    assert "as 3.zip does" in out
     (folder / "junk.zip").write_bytes(b"x")
     assert "junk.zip" in do("log", "log", "--keys", "keys")[1]
     assert do("log", "keys", "--keys", "keys")[0] == 4
