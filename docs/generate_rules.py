@@ -16,7 +16,7 @@ _GROUPS = {
     "6": "Provenance",
     "7": "Policy",
     "8": "Signatures on API responses",
-    "9": "Answers of an endpoint",
+    "9": "Answers of an endpoint, evidence bundles",
 }
 _INTRODUCTION = """# Rules
 

@@ -21,8 +21,9 @@ FLOORS = {
     "attest": 8,
     "responses": 8,
     "endpoints": 9,
-    "render": 10,
-    "cli": 11,
+    "evidence": 10,
+    "render": 11,
+    "cli": 12,
 }
 
 

@@ -20,6 +20,7 @@ R1ProvError                 exit
 │   ├─ CertificateError       4
 │   ├─ TimestampError         4   no timestamp could be had of an authority
 │   ├─ StatementError         4   a signed statement about a streamed answer
+│   ├─ EvidenceError          4   an evidence bundle that is not as r1prov writes it
 │   ├─ ExchangeError          4   a captured API request and response that cannot be read
 │   ├─ QuestionSetError       4
 │   ├─ EndpointReferenceError 4   recorded answers that cannot be held against others
@@ -181,6 +182,10 @@ class QuestionSetError(InputError):
 
 class CommitProofError(InputError):
     """A Hub commit proof does not hold; the message names the field."""
+
+
+class EvidenceError(InputError):
+    """An evidence bundle is malformed, or not exactly as `r1prov evidence create` writes it."""
 
 
 class ExchangeError(InputError):

@@ -249,3 +249,14 @@ MAX_REFERENCE_PROMPTS: Final = 10_000
 MAX_REFERENCE_SAMPLES: Final = 10_000
 # Prompts to be put to endpoints, one file.
 MAX_PROMPT_FILE_BYTES: Final = 16 * 1024 * 1024
+
+# Evidence bundles. Headers, index and configs of R1 have 22 MB; exchanges may add as much again.
+MAX_EVIDENCE_BYTES: Final = 512 * 1024 * 1024
+# R1 has 163 shards and a dozen other files; each exchange is one member.
+MAX_EVIDENCE_MEMBERS: Final = 20_000
+# The index names every member in some 150 bytes; the recorded listing of a store as well.
+MAX_EVIDENCE_INDEX_BYTES: Final = 32 * 1024 * 1024
+# A file that `--include files` takes whole: a tokenizer of R1 has 7.8 MB.
+MAX_EVIDENCE_FILE_BYTES: Final = 16 * 1024 * 1024
+# Bundles of one chain in a directory: one a day for ten years.
+MAX_EVIDENCE_CHAIN: Final = 4_000

@@ -16,6 +16,10 @@ from pathlib import Path
 
 from r1prov.attest.reader import read_statement
 from r1prov.errors import R1ProvError
+from r1prov.evidence.archive import write_archive
+from r1prov.evidence.index import parse_index
+from r1prov.evidence.open import open_bundle
+from r1prov.evidence.recording import LISTING, read_recording
 from r1prov.formats.gguf import read_gguf
 from r1prov.formats.ollama_manifest import parse_ollama_config, parse_ollama_manifest
 from r1prov.formats.pickles import is_data_pickle, is_pickle, pickle_imports
@@ -64,6 +68,18 @@ def ollama(data: bytes) -> object:
         return parse_ollama_config(data, subject=SUBJECT)
 
 
+def evidence(data: bytes) -> object:
+    """A bundle; or, so that the parsers behind the archive are reached, its index and listing."""
+    try:
+        return open_bundle(data, subject=SUBJECT)
+    except R1ProvError:
+        pass
+    try:
+        return parse_index(data, subject=SUBJECT)
+    except R1ProvError:
+        return read_recording({LISTING: data}, subject=SUBJECT)
+
+
 TARGETS: dict[str, Target] = {
     "safetensors": safetensors,
     "gguf": gguf,
@@ -85,6 +101,7 @@ TARGETS: dict[str, Target] = {
     "hub-commit": lambda data: parse_hub_commit_json(data, subject=SUBJECT),
     "git-pack": read_pack,
     "git-tree": tree_entries,
+    "evidence": evidence,
 }
 
 # Real files that a target starts from.
@@ -123,6 +140,11 @@ def _git_pack() -> bytes:
 
 # Small ones, for formats of which no file is at hand.
 MADE: dict[str, tuple[bytes, ...]] = {
+    "evidence": (
+        write_archive({"evidence/index.json": b"{}", "evidence/index.json.sigstore.json": b"{}"}),
+        b'{"schema":"r1prov/recorded-model/1","name":"m","entries":[{"path":"a","kind":"file",'
+        b'"size":1,"detail":"","other_device":false,"sha256":"' + b"0" * 64 + b'"}]}',
+    ),
     "safetensors": (_safetensors(),),
     "git-tree": (_git_tree(),),
     "git-pack": (_git_pack(),),

@@ -636,13 +636,19 @@ def test_there_is_a_case_for_every_rule():
     responses = {rule.name for rule in RULES if rule.id.startswith("R1P8")}
     # Rules of endpoints are broken by answers too.
     endpoints = {rule.name for rule in RULES if rule.id.startswith("R1P9")}
-    assert {rule.name for rule in RULES} == set(CASES) | oms | responses | endpoints
+    # Nor are evidence bundles: tests/evidence and tests/cli/test_evidence.py break each of theirs.
+    evidence = {rule.name for rule in RULES if rule.name.startswith("evidence-")}
+    endpoints -= evidence
+    assert {rule.name for rule in RULES} == set(CASES) | oms | responses | endpoints | evidence
     tests = Path(__file__).parents[1]
     named = "".join(path.read_text() for path in tests.glob("endpoints/**/test_*.py"))
     assert {name for name in endpoints if f'"{name}"' not in named} == set()
     text = "".join(path.read_text() for path in tests.glob("*/test_oms*.py"))
     text += "".join(path.read_text() for path in tests.glob("trust/test_*.py"))
     assert {name for name in oms if f'"{name}"' not in text} == set()
+    text = "".join(path.read_text() for path in tests.glob("evidence/test_*.py"))
+    text += (tests / "cli" / "test_evidence.py").read_text()
+    assert {name for name in evidence if f'"{name}"' not in text} == set()
 
 
 @pytest.mark.parametrize("rule", sorted(CASES))

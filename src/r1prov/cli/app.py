@@ -13,6 +13,7 @@ from r1prov.cli import (
     ci,
     diff,
     endpoint,
+    evidence,
     export,
     identify,
     key,
@@ -75,6 +76,7 @@ app.add_typer(ci.app, name="ci")
 app.add_typer(attest.app, name="attest")
 app.add_typer(response.app, name="response")
 app.add_typer(endpoint.app, name="endpoint")
+app.add_typer(evidence.app, name="evidence")
 manifest.app.command("export", short_help="A manifest as a CycloneDX ML-BOM")(export.command)
 
 

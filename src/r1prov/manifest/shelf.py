@@ -33,12 +33,14 @@ class ShelvedManifest:
         raw: The bytes of the file.
         path: Where it lies.
         signed_as: Name under which keys may sign it; None for the manifest's own.
+        signatures: Its bundles, name and bytes, where they do not lie beside it but came with it.
     """
 
     manifest: Manifest
     raw: bytes
     path: Path
     signed_as: str | None = None
+    signatures: tuple[tuple[str, bytes], ...] | None = None
 
     @property
     def sha256(self) -> str:
@@ -52,16 +54,25 @@ class ShelvedManifest:
             BundleError: One of them is malformed.
             LimitExceeded: More than `MAX_SIGNATURES`.
         """
-        names = sorted(bundle_paths(self.path))
-        if len(names) > MAX_SIGNATURES:
+        return [(name, parse_bundle(raw, subject=name)) for name, raw in self.signature_files()]
+
+    def signature_files(self) -> tuple[tuple[str, bytes], ...]:
+        """Name and bytes of the signature bundles, unparsed.
+
+        Raises:
+            LimitExceeded: More than `MAX_SIGNATURES`.
+            StoreError: One cannot be read.
+        """
+        paths = sorted(bundle_paths(self.path)) if self.signatures is None else ()
+        count = len(paths) + len(self.signatures or ())
+        if count > MAX_SIGNATURES:
             raise LimitExceeded(
-                f"{len(names)} signatures beside one manifest; the cap is {MAX_SIGNATURES}",
+                f"{count} signatures beside one manifest; the cap is {MAX_SIGNATURES}",
                 subject=str(self.path),
             )
-        return [
-            (path.name, parse_bundle(read_file(path, MAX_BUNDLE_BYTES), subject=path.name))
-            for path in names
-        ]
+        if self.signatures is not None:
+            return self.signatures
+        return tuple((path.name, read_file(path, MAX_BUNDLE_BYTES)) for path in paths)
 
 
 @dataclass(frozen=True, slots=True)

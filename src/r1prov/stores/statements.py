@@ -75,7 +75,8 @@ def read_statements(store: Store, entries: list[Entry]) -> Statements | None:
     blobs = {e.path: e.stated_git_blob for e in files if e.stated_git_blob is not None}
     if not sha256 and not blobs:
         return None
-    return Statements("the Hub", sha256, blobs, remote=True)
+    by = getattr(store, "stated_by", "the Hub")
+    return Statements(by, sha256, blobs, remote=True)
 
 
 def _of_download(store: LocalStore) -> Statements | None:

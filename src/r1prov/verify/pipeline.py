@@ -15,7 +15,7 @@ from r1prov.errors import LimitExceeded
 from r1prov.family.gguf import identify_gguf
 from r1prov.manifest.roles import role_of
 from r1prov.manifest.schema import Role
-from r1prov.manifest.shelf import Shelf, resolve_manifest
+from r1prov.manifest.shelf import Shelf, ShelvedManifest, resolve_manifest
 from r1prov.stores.base import EntryKind
 from r1prov.trust.store import decide as decide_trust
 from r1prov.verify.apply_policy import check_demands
@@ -73,7 +73,7 @@ def verify(
     authorities: Authorities,
     policy: Policy,
     *,
-    manifest: str | None = None,
+    manifest: str | ShelvedManifest | None = None,
     now: datetime | None = None,
     cache: DigestCache | None = None,
     progress: Callable[[int], Callable[[int], None]] | None = None,
@@ -84,7 +84,8 @@ def verify(
         store: Where the model lives.
         authorities: Manifests, trusted keys and the Hub's key.
         policy: How deep, which files, and which model is expected.
-        manifest: Manifest file or model name; None identifies the model among the shelf.
+        manifest: Manifest file or model name, or the manifest itself; None identifies the model
+            among the shelf.
         now: Time at which key validity is judged; None is the present.
         cache: Digests of earlier runs, for local files that have not changed since.
         progress: Called with the number of bytes to hash; returns a callback for bytes done.
@@ -101,7 +102,9 @@ def verify(
     loadable = evidence.inventory(evidence.loadable_weights())
     known = authorities.shelf.manifests()
     gguf = identify_gguf(evidence.gguf, known) if evidence.gguf else None
-    if manifest is not None:
+    if isinstance(manifest, ShelvedManifest):
+        choice = Choice(manifest, "given")
+    elif manifest is not None:
         choice = Choice(resolve_manifest(authorities.shelf, manifest), "asked for with --manifest")
     else:
         choice = choose_manifest(authorities.shelf, evidence, policy, loadable, gguf)

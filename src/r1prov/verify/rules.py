@@ -2,13 +2,15 @@
 
 Ids are grouped by hundreds: 0xx files, 1xx safetensors and GGUF headers, 2xx shard index and JSON,
 3xx signatures and trust, 4xx identity and architecture, 5xx hygiene, 6xx provenance, 7xx policy,
-8xx signatures on API responses, 9xx answers of an endpoint. An id is never reused.
+8xx signatures on API responses, 9xx answers of an endpoint, 98x and 99x evidence bundles. An id is
+never reused.
 """
 
 from __future__ import annotations
 
 from r1prov.verify.rule import Rule, Severity
 from r1prov.verify.rules_of_endpoints import ENDPOINTS
+from r1prov.verify.rules_of_evidence import EVIDENCE
 from r1prov.verify.rules_of_files import FILES
 from r1prov.verify.rules_of_models import MODELS
 from r1prov.verify.rules_of_responses import RESPONSES
@@ -18,7 +20,14 @@ __all__ = ["RULES", "Rule", "Severity", "knows", "rule"]
 
 RULES: tuple[Rule, ...] = tuple(
     Rule(f"R1P{number}", name, title, severity, text)
-    for number, name, title, severity, text in FILES + MODELS + RESPONSES + STREAMS + ENDPOINTS
+    for number, name, title, severity, text in (
+        *FILES,
+        *MODELS,
+        *RESPONSES,
+        *STREAMS,
+        *ENDPOINTS,
+        *EVIDENCE,
+    )
 )
 _BY_NAME = {rule.name: rule for rule in RULES}
 

@@ -1,0 +1,170 @@
+"""Bundles that continue each other: one deployment over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from r1prov.errors import LimitExceeded, NotFound, R1ProvError, Unreadable
+from r1prov.evidence.verify import Demands, EvidenceResult, verify_evidence
+from r1prov.limits import MAX_EVIDENCE_BYTES, MAX_EVIDENCE_CHAIN
+from r1prov.trust.directories import read_file
+from r1prov.verify.findings import Finding, Verdict, finding
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from r1prov.verify.pipeline import Authorities
+
+_SUFFIX = ".zip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What is another from one bundle to the next.
+
+    Attributes:
+        what: A file of the model, `manifest`, `verdict` or `r1prov`.
+        before: What it was; None if it is new.
+        after: What it is; None if it is gone.
+    """
+
+    what: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """One bundle of the chain, and what changed since the one before."""
+
+    result: EvidenceResult
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """The bundles of a directory, the first one first.
+
+    Attributes:
+        links: Those that could be read, in the order of the chain, else of their times.
+        findings: What is wrong with the chain, and files that are no bundle.
+        verdict: Pass if every bundle passes and they form one chain.
+    """
+
+    links: tuple[Link, ...]
+    findings: tuple[Finding, ...]
+    verdict: Verdict
+
+
+def read_chain(directory: Path, authorities: Authorities, *, now: datetime) -> Chain:
+    """Verify every bundle of a directory, and that they form one chain.
+
+    Raises:
+        NotFound: There is no bundle.
+        Unreadable: It cannot be listed.
+        LimitExceeded: There are more than any chain has.
+    """
+    try:
+        paths = sorted(one for one in directory.iterdir() if one.name.endswith(_SUFFIX))
+    except OSError as error:
+        raise Unreadable(
+            f"cannot list {directory}: {error.strerror}", subject=str(directory)
+        ) from None
+    if not paths:
+        raise NotFound(f"no bundle (*{_SUFFIX}) in {directory}", subject=str(directory))
+    if len(paths) > MAX_EVIDENCE_CHAIN:
+        raise LimitExceeded(
+            f"{len(paths):,} bundles; the cap is {MAX_EVIDENCE_CHAIN:,}", subject=str(directory)
+        )
+    findings: list[Finding] = []
+    results: list[EvidenceResult] = []
+    for path in paths:
+        try:
+            raw = read_file(path, MAX_EVIDENCE_BYTES)
+            results.append(
+                verify_evidence(raw, authorities, now=now, demands=Demands(), subject=path.name)
+            )
+        except R1ProvError as error:
+            findings.append(finding("evidence-chain", path.name, error.message, hint=error.hint))
+    ordered = _in_order(results, findings)
+    links = []
+    before: EvidenceResult | None = None
+    for result in ordered:
+        links.append(Link(result=result, changes=_changes(before, result)))
+        before = result
+    verdicts = {one.verdict for one in results}
+    if findings or Verdict.FAIL in verdicts:
+        verdict = Verdict.FAIL
+    else:
+        verdict = Verdict.INCOMPLETE if Verdict.INCOMPLETE in verdicts else Verdict.PASS
+    return Chain(links=tuple(links), findings=tuple(findings), verdict=verdict)
+
+
+def _in_order(results: list[EvidenceResult], findings: list[Finding]) -> list[EvidenceResult]:
+    """The bundles as they continue each other; what does not fit is a finding."""
+    by_digest = {one.sha256: one for one in results}
+    next_of: dict[str, EvidenceResult] = {}
+    first = []
+    for one in sorted(results, key=lambda result: (result.index.created, result.subject)):
+        previous = one.index.previous
+        if previous is None:
+            first.append(one)
+            continue
+        before = by_digest.get(previous.sha256)
+        if before is None:
+            message = "continues a bundle that is not here, or was replaced"
+            findings.append(
+                finding(
+                    "evidence-previous", one.subject, message, expected=f"sha256:{previous.sha256}"
+                )
+            )
+            first.append(one)
+            continue
+        if before.index.model != one.index.model:
+            message = f"is about {one.index.model}, and continues one about {before.index.model}"
+            findings.append(finding("evidence-previous", one.subject, message))
+        if before.index.created != previous.created or one.index.created < previous.created:
+            message = f"the times of it and of {before.subject} do not follow each other"
+            findings.append(finding("evidence-previous", one.subject, message))
+        other = next_of.setdefault(before.sha256, one)
+        if other is not one:
+            message = f"continues {before.subject}, as {other.subject} does"
+            findings.append(finding("evidence-chain", one.subject, message))
+    if len(first) > 1:
+        names = ", ".join(one.subject for one in first[:5])
+        findings.append(
+            finding("evidence-chain", first[1].subject, f"{len(first)} chains begin here: {names}")
+        )
+    ordered: list[EvidenceResult] = []
+    for one in first:
+        at: EvidenceResult | None = one
+        while at is not None:
+            ordered.append(at)
+            at = next_of.get(at.sha256)
+    # A second one that continues the same is shown too.
+    return ordered + [one for one in results if one not in ordered]
+
+
+def _changes(before: EvidenceResult | None, after: EvidenceResult) -> tuple[Change, ...]:
+    if before is None:
+        return ()
+    found = [
+        Change(what=path, before=before.digests.get(path), after=after.digests.get(path))
+        for path in sorted(before.digests.keys() | after.digests.keys())
+        if before.digests.get(path) != after.digests.get(path)
+    ]
+    for what, was, now in (
+        ("manifest", _manifest(before), _manifest(after)),
+        ("verdict", before.verdict.value, after.verdict.value),
+        ("r1prov", before.index.version, after.index.version),
+    ):
+        if was != now:
+            found.append(Change(what=what, before=was, after=now))
+    return tuple(found)
+
+
+def _manifest(result: EvidenceResult) -> str | None:
+    index = result.index
+    return next((one.sha256 for one in index.parts if one.path == index.manifest), None)

@@ -1,0 +1,361 @@
+"""Make a bundle: verify, record, judge from the record alone as others will, write down."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import r1prov
+from r1prov.attest.create import manifest_of
+from r1prov.errors import ChangedWhileReading, UsageError
+from r1prov.evidence.archive import write_archive
+from r1prov.evidence.bag import DATA, INDEX, SIGNATURE, tag_files
+from r1prov.evidence.environment import environment
+from r1prov.evidence.index import UNIDENTIFIED, Index, Previous, parts_of
+from r1prov.evidence.open import open_bundle
+from r1prov.evidence.openings import head_of, member_of
+from r1prov.evidence.parts import DEFAULT, Kind
+from r1prov.evidence.recording import record_model
+from r1prov.evidence.replay import replay
+from r1prov.evidence.statement import sign_index
+from r1prov.limits import (
+    MAX_CERTIFICATE_FILE_BYTES,
+    MAX_EVIDENCE_BYTES,
+    MAX_EVIDENCE_FILE_BYTES,
+    MAX_JWKS_BYTES,
+    MAX_POLICY_BYTES,
+    MAX_TRUST_FILE_BYTES,
+)
+from r1prov.responses.exchange_file import exchange_to_json
+from r1prov.responses.read import read_exchange
+from r1prov.responses.redaction import Content, RedactionRules, redact
+from r1prov.stores.local import LocalStore
+from r1prov.stores.locate import open_store
+from r1prov.stores.ollama import OllamaStore
+from r1prov.trust.directories import HUB_KEY_FILE, TRUST_FILE, read_file
+from r1prov.trust.shipped import shipped_dir
+from r1prov.verify.findings import Verdict
+from r1prov.verify.local import load_authorities
+from r1prov.verify.oms_bundle import read_bundle
+from r1prov.verify.pipeline import Authorities, verify
+from r1prov.verify.policy import Level, Policy, Scope
+from r1prov.verify.policy_file import find_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from r1prov.responses.log_record import Head
+    from r1prov.responses.redaction import Opening
+    from r1prov.stores.base import Store
+    from r1prov.trust.keys import Signer
+    from r1prov.verify.findings import Report
+    from r1prov.verify.policy import PolicyFile
+
+_SAFE: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+_SUFFIXES: Final = frozenset({".pem", ".pub", ".jwk", ".jwks", ".json", ".toml"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is to be verified and put into a bundle.
+
+    Attributes:
+        model: Where the model is, as `open_store` takes it.
+        manifest: Manifest file or model name; None identifies the model.
+        expect: Model name, or `full`, that the model must be.
+        level: How deep to look.
+        scope: Which files have to match; None takes what the policy says.
+        read_all: Read a remote model whole.
+        keys: Trust only the keys of this directory.
+        policy: Policy file; None looks for one.
+        exchanges: Captured API exchanges; their secrets are taken out.
+        digests_only: Put the bodies of exchanges in as salted digests.
+        response_keys: Files or directories of keys that such answers are signed with.
+        audits: Results of other tools.
+        kinds: What goes in.
+        previous: The bundle that this one continues.
+        workers: Hashing threads.
+    """
+
+    model: str
+    manifest: str | None = None
+    expect: str | None = None
+    level: Level = Level.FULL
+    scope: Scope | None = None
+    read_all: bool = False
+    keys: Path | None = None
+    policy: Path | None = None
+    exchanges: tuple[Path, ...] = ()
+    digests_only: bool = False
+    response_keys: tuple[Path, ...] = ()
+    audits: tuple[Path, ...] = ()
+    kinds: frozenset[Kind] = DEFAULT
+    previous: Path | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A bundle that nobody has signed.
+
+    Attributes:
+        index: What it holds.
+        payload: Its members, by path below the payload folder.
+        report: What the verification found.
+        openings: What proves bodies that are in it as digests, by the member that they belong to.
+        left_out: Kinds that were not wanted.
+    """
+
+    index: Index
+    payload: dict[str, bytes] = field(repr=False)
+    report: Report
+    openings: tuple[tuple[Head, tuple[Opening, ...]], ...] = field(repr=False, default=())
+    left_out: frozenset[Kind] = frozenset()
+
+    def sizes(self) -> dict[Kind, tuple[int, int]]:
+        """Number of members and bytes of each kind that goes in."""
+        found: dict[Kind, tuple[int, int]] = {}
+        for part in self.index.parts:
+            count, size = found.get(part.kind, (0, 0))
+            found[part.kind] = (count + 1, size + part.size)
+        return found
+
+    def signature(self, key: Signer) -> bytes:
+        """The signature of the index, without a timestamp."""
+        return sign_index(key, self.index, self.index.to_json())
+
+    def archive(self, signature: bytes) -> bytes:
+        """The bundle file: the same bytes for the same draft and signature."""
+        return assemble(self.index, self.payload, signature)
+
+
+def assemble(index: Index, payload: dict[str, bytes], signature: bytes) -> bytes:
+    """The bundle file of an index, its payload and a signature."""
+    members = {DATA + path: data for path, data in payload.items()}
+    members |= {INDEX: index.to_json(), SIGNATURE: signature}
+    return write_archive(members | tag_files(members, day=index.day))
+
+
+def draft_evidence(
+    wanted: Wanted,
+    report_as_json: Callable[[Report], str],
+    *,
+    now: datetime | None = None,
+    progress: Callable[[int], Callable[[int], None]] | None = None,
+) -> Draft:
+    """Verify a model and collect the evidence.
+
+    Args:
+        wanted: The model, and what goes in.
+        report_as_json: Writes the report (`render.json.render`, of a floor above this one).
+        now: When the bundle is made.
+        progress: Called with the bytes to hash; returns a callback for bytes done.
+
+    Raises:
+        R1ProvError: It could not be decided; a model that is wrong is a report, and evidence.
+    """
+    now = now or datetime.now(UTC)
+    store = open_store(wanted.model)
+    _refuse_what_cannot_be_replayed(store, wanted)
+    local = Path(wanted.model) if isinstance(store, LocalStore) else None
+    found = find_policy(wanted.policy, model=local)
+    authorities = load_authorities(wanted.keys, found.file)
+    asked = Policy(
+        level=wanted.level,
+        scope=wanted.scope or Scope.ALL,
+        scope_given=wanted.scope is not None,
+        expect=wanted.expect,
+        workers=wanted.workers,
+        read_all=wanted.read_all,
+        file=found.file,
+        ignored=found.ignored,
+    )
+    report = verify(store, authorities, asked, manifest=wanted.manifest, now=now, progress=progress)
+    collected = _Collected(wanted.kinds)
+    collected.add(Kind.REPORT, "report/report.json", report_as_json(report).encode())
+    if Kind.MODEL in wanted.kinds:
+        for name, data in record_model(
+            store, report, whole_files=Kind.FILES in wanted.kinds
+        ).items():
+            collected.add(Kind.MODEL, name, data)
+    manifest = _add_manifest(collected, report)
+    policy = _add_policy(collected, found.file)
+    _add_trust(collected, authorities, wanted)
+    openings = _add_exchanges(collected, wanted)
+    for path in wanted.audits:
+        name = path.name if _SAFE.fullmatch(path.name) else "result"
+        collected.add(Kind.AUDIT, f"audit/{name}", read_file(path, MAX_EVIDENCE_FILE_BYTES))
+    collected.add(Kind.ENVIRONMENT, "environment/environment.json", environment(now))
+    index = Index(
+        model=report.manifest.name if report.manifest else UNIDENTIFIED,
+        created=now.replace(microsecond=0),
+        version=r1prov.__version__,
+        verdict=report.verdict,
+        level=Level(report.level),
+        scope=Scope(report.scope),
+        expected=wanted.expect,
+        manifest=manifest,
+        policy=policy,
+        previous=_previous(wanted, report),
+        parts=parts_of(collected.members),
+    )
+    payload = {path: data for path, (_, data) in collected.members.items()}
+    _hold_to_report(index, payload, report, authorities, now)
+    return Draft(
+        index=index,
+        payload=payload,
+        report=report,
+        openings=openings,
+        left_out=frozenset(Kind) - wanted.kinds,
+    )
+
+
+class _Collected:
+    """Members so far, of the kinds that are wanted."""
+
+    def __init__(self, kinds: frozenset[Kind]) -> None:
+        self.kinds = kinds
+        self.members: dict[str, tuple[Kind, bytes]] = {}
+
+    def add(self, kind: Kind, path: str, data: bytes) -> None:
+        """Take a member; another of that name gets a number."""
+        if kind not in self.kinds:
+            return
+        head, dot, tail = path.rpartition(".")
+        number, name = 1, path
+        while name.casefold() in {one.casefold() for one in self.members}:
+            number += 1
+            name = f"{head}-{number}{dot}{tail}" if dot else f"{path}-{number}"
+        self.members[name] = (kind, data)
+
+
+def _refuse_what_cannot_be_replayed(store: Store, wanted: Wanted) -> None:
+    if isinstance(store, OllamaStore):
+        raise UsageError(
+            "no evidence is made of an Ollama tag",
+            subject=wanted.model,
+            hint="name the GGUF file itself; `r1prov verify ollama://…` verifies the tag",
+        )
+    if wanted.manifest is not None and read_bundle(wanted.manifest) is not None:
+        raise UsageError(
+            "evidence rests on a manifest, and this is an OpenSSF Model Signing bundle",
+            subject=wanted.manifest,
+            hint="make a manifest: `r1prov manifest create`",
+        )
+
+
+def _add_manifest(collected: _Collected, report: Report) -> str | None:
+    if report.manifest is None or Kind.MANIFEST not in collected.kinds:
+        return None
+    shelved = manifest_of(report)
+    name = shelved.path.name if _SAFE.fullmatch(shelved.path.name) else "manifest.toml"
+    path = f"manifest/{name}"
+    collected.add(Kind.MANIFEST, path, shelved.raw)
+    for number, (file, raw) in enumerate(shelved.signature_files()):
+        kept = file if _SAFE.fullmatch(file) else f"{name}.{number:02d}.sigstore.json"
+        collected.add(Kind.MANIFEST, f"manifest/{kept}", raw)
+    return path
+
+
+def _add_policy(collected: _Collected, file: PolicyFile | None) -> str | None:
+    if file is None or Kind.POLICY not in collected.kinds:
+        return None
+    location = Path(file.location)
+    if not location.is_file():
+        raise UsageError(
+            "a policy in pyproject.toml cannot be put into evidence",
+            subject=file.location,
+            hint="keep it in a file of its own, and name it with --policy",
+        )
+    raw = read_file(location, MAX_POLICY_BYTES)
+    if hashlib.sha256(raw).hexdigest() != file.sha256:
+        raise ChangedWhileReading("changed while the model was verified", subject=file.location)
+    collected.add(Kind.POLICY, "policy/policy.toml", raw)
+    return "policy/policy.toml"
+
+
+def _add_trust(collected: _Collected, authorities: Authorities, wanted: Wanted) -> None:
+    """The trust files as they lie on disk, with the keys and certificates that they name."""
+    trust = authorities.trust
+    for number, location in enumerate(trust.locations):
+        folder = Path(location).parent
+        raw = read_file(folder / TRUST_FILE, MAX_TRUST_FILE_BYTES)
+        collected.add(Kind.TRUST, f"trust/{number}/{TRUST_FILE}", raw)
+        named = re.findall(rb'^\s*file\s*=\s*["\']([A-Za-z0-9._-]+)["\']', raw, re.MULTILINE)
+        for name in sorted({one.decode() for one in named}):
+            data = read_file(folder / name, MAX_CERTIFICATE_FILE_BYTES)
+            collected.add(Kind.TRUST, f"trust/{number}/{name}", data)
+    hub_key = read_file(shipped_dir("keys") / HUB_KEY_FILE, MAX_CERTIFICATE_FILE_BYTES)
+    collected.add(Kind.TRUST, f"trust/hub/{HUB_KEY_FILE}", hub_key)
+    for number, path in enumerate(wanted.response_keys):
+        files = (
+            sorted(p for p in path.iterdir() if p.suffix in _SUFFIXES) if path.is_dir() else [path]
+        )
+        for file in files:
+            name = file.name if _SAFE.fullmatch(file.name) else "keys"
+            raw = read_file(file, MAX_JWKS_BYTES)
+            collected.add(Kind.TRUST, f"trust/responses/{number}/{name}", raw)
+
+
+def _add_exchanges(
+    collected: _Collected, wanted: Wanted
+) -> tuple[tuple[Head, tuple[Opening, ...]], ...]:
+    """Exchanges without secrets, and bodies as digests if that is wanted."""
+    rules = RedactionRules(content=Content.DIGEST if wanted.digests_only else Content.KEEP)
+    openings = []
+    for number, path in enumerate(wanted.exchanges):
+        redacted = redact(read_exchange(path).exchange, rules)
+        raw = exchange_to_json(redacted.exchange)
+        collected.add(Kind.EXCHANGES, member_of(number), raw)
+        if redacted.openings:
+            head = head_of(member_of(number), hashlib.sha256(raw).hexdigest())
+            openings.append((head, redacted.openings))
+    return tuple(openings)
+
+
+def _previous(wanted: Wanted, report: Report) -> Previous | None:
+    if wanted.previous is None:
+        return None
+    raw = read_file(wanted.previous, MAX_EVIDENCE_BYTES)
+    before = open_bundle(raw, subject=wanted.previous.name)
+    model = report.manifest.name if report.manifest else UNIDENTIFIED
+    if before.findings:
+        raise UsageError(
+            f"{wanted.previous} is not intact: {before.findings[0].subject}: "
+            f"{before.findings[0].message}",
+            subject=str(wanted.previous),
+            hint="continue the chain from a bundle that verifies",
+        )
+    if before.index.model != model:
+        raise UsageError(
+            f"{wanted.previous} is about {before.index.model}, and this model is {model}",
+            subject=str(wanted.previous),
+            hint="a chain follows one deployment of one model",
+        )
+    return Previous(sha256=hashlib.sha256(raw).hexdigest(), created=before.index.created)
+
+
+def _hold_to_report(
+    index: Index,
+    payload: dict[str, bytes],
+    report: Report,
+    authorities: Authorities,
+    now: datetime,
+) -> None:
+    """A pass that the evidence does not bear out would be refused by everyone else."""
+    if report.verdict is not Verdict.PASS or not {Kind.MODEL, Kind.MANIFEST} <= {
+        one.kind for one in index.parts
+    }:
+        return
+    again = replay(index, payload, authorities, now=now, subject="the bundle")
+    if again is not None and again.verdict is not Verdict.PASS:
+        why = [f"{one.subject}: {one.message}" for one in again.findings][:3]
+        raise ChangedWhileReading(
+            f"the model passed, and the evidence taken of it does not: {'; '.join(why)}",
+            subject=report.model,
+            hint="it changed meanwhile; run again",
+        )
