@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from r1prov.attest.reader import read_statement
 from r1prov.errors import R1ProvError
@@ -30,6 +31,14 @@ from r1prov.manifest.hub_commit import parse_hub_commit_json
 from r1prov.manifest.oms import parse_oms_bundle
 from r1prov.manifest.schema import parse_manifest
 from r1prov.manifest.tensor_digests import parse_tensor_digests
+from r1prov.responses.aci import parse_receipt
+from r1prov.responses.content_digest import parse_content_digest
+from r1prov.responses.http_signature import read_signatures
+from r1prov.responses.jwks import parse_jwks
+from r1prov.responses.jws import parse_jws
+from r1prov.responses.near import parse_near
+from r1prov.responses.policy import parse_response_policy
+from r1prov.responses.webhook import read_webhook
 from r1prov.stores.git_pack import read_pack
 from r1prov.stores.hub_git import tree_entries
 from r1prov.trust.bundle import parse_bundle, parse_dsse_bundle
@@ -80,6 +89,19 @@ def evidence(data: bytes) -> object:
         return read_recording({LISTING: data}, subject=SUBJECT)
 
 
+def signatures(data: bytes) -> object:
+    inputs, _, values = data.decode("latin-1").partition("\n")
+    return read_signatures((("Signature-Input", inputs), ("Signature", values)))
+
+
+def webhook(data: bytes) -> object:
+    text = data.decode("latin-1")
+    if text.startswith("t="):
+        return read_webhook((("Stripe-Signature", text),))
+    fields = (("Webhook-Id", "a"), ("Webhook-Timestamp", "1"), ("Webhook-Signature", text))
+    return read_webhook(fields)
+
+
 TARGETS: dict[str, Target] = {
     "safetensors": safetensors,
     "gguf": gguf,
@@ -102,6 +124,14 @@ TARGETS: dict[str, Target] = {
     "git-pack": read_pack,
     "git-tree": tree_entries,
     "evidence": evidence,
+    "response-signatures": signatures,
+    "response-digest": lambda data: parse_content_digest([data.decode("latin-1")]),
+    "response-jws": lambda data: parse_jws(data.decode("latin-1")),
+    "response-webhook": webhook,
+    "response-keys": lambda data: parse_jwks(data, subject=SUBJECT, secrets=True),
+    "response-policy": lambda data: parse_response_policy(data, subject=SUBJECT),
+    "aci-receipt": parse_receipt,
+    "near-receipt": parse_near,
 }
 
 # Real files that a target starts from.
@@ -180,6 +210,39 @@ MADE: dict[str, tuple[bytes, ...]] = {
         b"expires = 2027-06-30\n",
     ),
 }
+
+
+def _vectors(name: str) -> dict[str, Any]:
+    raw = (VECTORS / "responses" / f"{name}_vectors.json").read_bytes()
+    found: dict[str, Any] = json.loads(raw)
+    return found
+
+
+def _response_seeds() -> dict[str, tuple[bytes, ...]]:
+    """Signed responses of the specifications."""
+    cases, receipts = _vectors("rfc9421"), _vectors("receipt")["vectors"]
+    named = {one["id"]: one for one in receipts}
+    near = named["near-2025-10-ethers-example"] | {"signing_algo": "ecdsa"}
+    hook = named["standard-webhooks-v1-hmac"]["headers"]["webhook-signature"]
+    return {
+        "response-signatures": tuple(
+            f"{case['signature_input']}\n{case['signature']}".encode() for case in cases["cases"]
+        ),
+        "response-digest": tuple(
+            one["value"].encode() for one in cases["rfc9530_digests"] if one["expect"]
+        ),
+        "response-jws": tuple(
+            one["jws"].encode() for one in _vectors("jws").values() if isinstance(one, dict)
+        ),
+        "response-webhook": (hook.encode(), b"t=1,v1=" + b"0" * 64),
+        "response-keys": (json.dumps(cases["keys"]["test-shared-secret"]["jwk"]).encode(),),
+        "response-policy": (b'schema = "r1prov/policy/1"\n[responses]\ntag = "a"\nskew = 5\n',),
+        "aci-receipt": (json.dumps(named["aci-1-spec-vectors"]["receipt"]).encode(),),
+        "near-receipt": (json.dumps(near).encode(),),
+    }
+
+
+MADE |= _response_seeds()
 
 
 def seeds(name: str) -> Iterator[bytes]:
