@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "endpoints" / "personas"))
+sys.path.insert(0, str(ROOT / "tests" / "servers"))
 
-from llama_slots import GGUF, serve_model  # noqa: E402
+from llama_server import GGUF, serve_model  # noqa: E402
 from requantize import requantize  # noqa: E402
 
 from r1prov.endpoints.client import Client  # noqa: E402

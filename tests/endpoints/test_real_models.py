@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from llama_slots import GGUF, serve_model
+from llama_server import GGUF, serve_model
 from persona_server import KEY
 from relay import KnowingSpeaker, RelaySpeaker
 from requantize import requantize

@@ -29,7 +29,7 @@ def key(tmp_path_factory):
 @pytest.fixture(scope="module")
 def proxy(key):
     with (
-        llama_server.serve() as url,
+        llama_server.serve_model(slots=1) as url,
         # Statements as often as can be, so that a few tokens have some between them.
         proxy_process.running(url.removesuffix("/v1"), key, "--checkpoint", "0.01") as running,
     ):

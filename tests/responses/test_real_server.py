@@ -35,7 +35,7 @@ WANTED: Any = {
 
 @pytest.fixture(scope="module")
 def base_url():
-    with llama_server.serve() as url:
+    with llama_server.serve_model(slots=1) as url:
         yield url
 
 

@@ -29,7 +29,14 @@ from signed import (
 )
 
 from r1prov.responses.components import parse_component
-from r1prov.responses.exchange import BodyDigests, Exchange, Redaction, Request, Response
+from r1prov.responses.exchange import (
+    BodyDigests,
+    Exchange,
+    Redaction,
+    Request,
+    Response,
+    field_values,
+)
 from r1prov.responses.http_signature import create_signature, read_signatures
 from r1prov.responses.jws import create_jws
 from r1prov.responses.keys import b64url
@@ -649,3 +656,25 @@ def test_create_needs_what_it_covers():
         create_signature(
             exchange_message(unsigned()), [], signing_key(), created=1, keyid="k", nonce="é"
         )
+
+
+def test_a_host_field_that_contradicts_the_url_is_of_another_request():
+    """Signed for one host, shown as an answer of another: the signature alone would hold."""
+    exchange = signed()
+    host = field_values(exchange.request.headers, "host") or ("api.example.com",)
+    headers = tuple(pair for pair in exchange.request.headers if pair[0].lower() != "host")
+    exchange = with_request(exchange, headers=(("Host", host[0]), *headers))
+    assert verify_exchange(exchange, policy(), now=NOW).state is State.VERIFIED
+    shown = with_request(exchange, url="https://api.deepseek.com/v1/chat/completions")
+    report = verify_exchange(shown, policy(), now=NOW)
+    assert report.state is State.INVALID
+    (found,) = [one for one in report.findings if one.rule.name == "response-other-request"]
+    assert (found.expected, found.found) == ("api.deepseek.com", "api.example.com")
+
+
+def test_the_headline_of_an_invalid_answer_says_what_is_wrong():
+    unknown = verify_exchange(signed(), policy(keys=()), now=NOW)
+    assert unknown.state is State.INVALID
+    assert unknown.headline == "signed by a key that nobody here trusts"
+    changed = verify_exchange(with_response(signed(), body=b"{}"), policy(), now=NOW)
+    assert changed.headline == "the body is not the one that was signed"

@@ -66,13 +66,8 @@ def command(
     stream_tokens: Annotated[
         int, typer.Option("--stream-tokens", min=16, metavar="N", help="Tokens of each of them.")
     ] = 800,
-    looks: Annotated[
-        int,
-        typer.Option("--looks", min=1, max=20, metavar="N", help="Looks at the completions."),
-    ] = 3,
-    kernel: Annotated[
-        Kernel, typer.Option("--kernel", help="Of the equality test; chosen before the answers.")
-    ] = Kernel.HAMMING,
+    looks: options.Looks = 3,
+    kernel: options.KernelName = Kernel.HAMMING,
     alpha: options.Alpha = 0.01,
     tokenizer: options.Tokenizer = None,
     run_all: options.RunAll = False,

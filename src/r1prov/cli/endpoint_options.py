@@ -66,6 +66,12 @@ PlainHttp = Annotated[
     bool,
     typer.Option("--plain-http", help="Send the API key over http:// to another machine."),
 ]
+Looks = Annotated[
+    int, typer.Option("--looks", min=1, max=20, metavar="N", help="Looks at the completions.")
+]
+KernelName = Annotated[
+    Kernel, typer.Option("--kernel", help="Of the equality test; chosen before the answers.")
+]
 Log = Annotated[
     Path | None,
     typer.Option(

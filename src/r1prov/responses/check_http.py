@@ -262,7 +262,7 @@ def _bodies(judge: Judge, signed: SignatureInput, outcome: Outcome) -> None:
         except ResponseError as error:
             outcome.refuse(error)
         else:
-            _request_body(judge, stated, outcome)
+            _request_body(judge, stated, outcome, FIELD)
     if signed.covers(_REQUEST_DIGEST):
         values = field_values(judge.exchange.response.headers, _REQUEST_DIGEST.name)
         try:
@@ -270,7 +270,7 @@ def _bodies(judge: Judge, signed: SignatureInput, outcome: Outcome) -> None:
         except ResponseError as error:
             outcome.refuse(error)
         else:
-            _request_body(judge, stated, outcome)
+            _request_body(judge, stated, outcome, _REQUEST_DIGEST.name)
 
 
 def _stated(headers: Headers, signed: SignatureInput, *, request: bool) -> ContentDigest:
@@ -309,7 +309,7 @@ def _response_body(judge: Judge, stated: ContentDigest, outcome: Outcome) -> Non
         outcome.checked(RESPONSE_BODY, ", ".join(name for name, _ in stated.known))
 
 
-def _request_body(judge: Judge, stated: ContentDigest, outcome: Outcome) -> None:
+def _request_body(judge: Judge, stated: ContentDigest, outcome: Outcome, field: str) -> None:
     digests = judge.request_digests(outcome)
     if digests is None:
         return
@@ -318,10 +318,11 @@ def _request_body(judge: Judge, stated: ContentDigest, outcome: Outcome) -> None
         name = differing[0]
         outcome.add(
             "response-other-request",
-            f"{FIELD} of the request",
+            f"{field} of the request",
             f"the answer is to a request whose {name} digest is another than this one's",
             expected=digests[name].hex(),
             found=dict(stated.known)[name].hex(),
         )
     else:
-        outcome.checked(REQUEST_BODY, ", ".join(name for name, _ in stated.known))
+        names = ", ".join(name for name, _ in stated.known)
+        outcome.checked(REQUEST_BODY, f"{names} of {field}")

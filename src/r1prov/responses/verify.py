@@ -15,6 +15,7 @@ from r1prov.responses.check_stream import check_stream, offers_statements
 from r1prov.responses.exchange import Exchange, Request, field_values
 from r1prov.responses.http_signature import is_signed
 from r1prov.responses.judge import Judge, Outcome, Seen
+from r1prov.responses.message import exchange_message
 from r1prov.responses.policy import (
     ACI,
     HTTP,
@@ -51,7 +52,6 @@ _HEADLINES: Final = {
     State.RECEIPT_UNAVAILABLE: "the receipt of the answer is not at hand",
     State.UNSIGNED: "the answer is not signed",
     State.DOWNGRADED: "a signature was promised and is missing",
-    State.INVALID: "the signature does not hold",
 }
 
 
@@ -105,6 +105,8 @@ def verify_exchange(
         )
     for scheme in sorted(missing):
         _note_missing(judge, scheme, head)
+    if outcomes:
+        _check_host(judge, head)
     return _report(exchange, policy, head, outcomes, at, model=judge.model)
 
 
@@ -130,6 +132,29 @@ def _check(judge: Judge, scheme: str) -> Outcome | None:
     return {HTTP: check_http, STREAM: check_stream, JWS: check_jws, WEBHOOK: check_webhook}[scheme](
         judge
     )
+
+
+def _check_host(judge: Judge, head: Outcome) -> None:
+    """What was signed for one host is no answer of another.
+
+    `@authority` is that of the `Host` field, which the server saw, and a key's scope goes by the
+    URL that was asked. In a capture of somebody else's the two can be told apart only here.
+    """
+    try:
+        message = exchange_message(judge.exchange).request
+    except ResponseError as error:
+        head.refuse(error)
+        return
+    asked = judge.origin.partition("://")[2]
+    if message.authority != asked:
+        head.add(
+            "response-other-request",
+            "Host of the request",
+            "the URL names another host than the one that the server was asked as",
+            expected=asked,
+            found=message.authority,
+            hint="the exchange was not captured as it was sent, or the client set Host by hand",
+        )
 
 
 def _note_missing(judge: Judge, scheme: str, head: Outcome) -> None:
@@ -184,7 +209,7 @@ def _report(
         subject=_subject(exchange),
         state=state,
         verdict=decide(tuple(findings), tuple(coverage)),
-        headline=_HEADLINES[state],
+        headline=_HEADLINES.get(state) or _worst(findings),
         scheme=chosen.scheme if outcomes else None,
         key=KeyUse.of(chosen.key) if chosen.key is not None else None,
         covered=tuple(chosen.covered),
@@ -199,6 +224,12 @@ def _report(
         policy=policy.location,
         version=r1prov.__version__,
     )
+
+
+def _worst(findings: list[Finding]) -> str:
+    """What an invalid answer breaks first, as the headline: an unknown key is no bad signature."""
+    title = next(one.rule.title for one in findings if one.severity is Severity.ERROR)
+    return title[:1].lower() + title[1:]
 
 
 def _state(exchange: Exchange, head: Outcome, chosen: Outcome, outcomes: list[Outcome]) -> State:

