@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "servers"))
+sys.path[:0] = [str(ROOT / "tests" / "servers"), str(ROOT / "tests" / "endpoints" / "personas")]
 
 from llama_server import GGUF, serve_model  # noqa: E402
 from requantize import requantize  # noqa: E402

@@ -15,7 +15,7 @@ from r1prov.responses.check_stream import check_stream, offers_statements
 from r1prov.responses.exchange import Exchange, Request, field_values
 from r1prov.responses.http_signature import is_signed
 from r1prov.responses.judge import Judge, Outcome, Seen
-from r1prov.responses.message import exchange_message
+from r1prov.responses.message import request_message
 from r1prov.responses.policy import (
     ACI,
     HTTP,
@@ -141,7 +141,7 @@ def _check_host(judge: Judge, head: Outcome) -> None:
     URL that was asked. In a capture of somebody else's the two can be told apart only here.
     """
     try:
-        message = exchange_message(judge.exchange).request
+        message = request_message(judge.exchange.request)
     except ResponseError as error:
         head.refuse(error)
         return
