@@ -48,6 +48,7 @@ _PART: Final = re.compile(
     re.ASCII,
 )
 _MAX_METHOD: Final = 64
+_FORM_HINT: Final = "`r1prov response record` and `response log export` write the form"
 _EXTRA: Final = ("trailers",)
 
 
@@ -280,7 +281,7 @@ def _object(
         raise _wrong(where, "a JSON object", value)
     for key in keys:
         if key not in value:
-            raise ExchangeError(f"{where} lacks the key `{key}`")
+            raise ExchangeError(f"{where} lacks the key `{key}`", hint=_FORM_HINT)
     for key in value:
         if key not in keys and key not in optional:
             raise ExchangeError(f"{where} has the unknown key {quoted(key)}")

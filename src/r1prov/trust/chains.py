@@ -15,7 +15,7 @@ from r1prov.limits import MAX_CHAIN_CERTIFICATES, MAX_CHAIN_DEPTH, MAX_CHAIN_SIG
 from r1prov.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from r1prov.trust.certificates import Certificate
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 CODE_SIGNING: Final = "1.3.6.1.5.5.7.3.3"
 TIME_STAMPING: Final = "1.3.6.1.5.5.7.3.8"
 _ANY_PURPOSE: Final = "2.5.29.37.0"
+# As RFC 5280 section 4.2.1.12 calls those that are met here.
+_PURPOSE_NAMES: Final = {
+    CODE_SIGNING: "codeSigning",
+    TIME_STAMPING: "timeStamping",
+    "1.3.6.1.5.5.7.3.1": "serverAuth",
+    "1.3.6.1.5.5.7.3.2": "clientAuth",
+    "1.3.6.1.5.5.7.3.4": "emailProtection",
+    _ANY_PURPOSE: "anyExtendedKeyUsage",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +160,8 @@ class _Search:
         if not leaf.signs and not (leaf.commits and self._purpose == TIME_STAMPING):
             return _usage(leaf, "may not sign data", "keyUsage digitalSignature", "without it")
         if leaf.purposes is None or self._purpose not in leaf.purposes:
-            found = "none" if leaf.purposes is None else ", ".join(sorted(leaf.purposes))
-            wanted = f"extended key usage {self._purpose}"
+            found = _named(leaf.purposes or ()) or "none"
+            wanted = f"extended key usage {_named([self._purpose])}"
             return _usage(leaf, "is not for this kind of signature", wanted, found)
         return None
 
@@ -207,10 +216,16 @@ class _Search:
             return _usage(issuer, "stands too high in the chain", wanted, str(below))
         purposes = issuer.purposes
         if purposes is not None and not purposes & {self._purpose, _ANY_PURPOSE}:
-            wanted = f"extended key usage {self._purpose}, or none stated"
-            found = ", ".join(sorted(purposes))
+            wanted = f"extended key usage {_named([self._purpose])}, or none stated"
+            found = _named(purposes)
             return _usage(issuer, "may not issue for this kind of signature", wanted, found)
         return None
+
+
+def _named(purposes: Iterable[str]) -> str:
+    """Extended key usages as people call them, each with its object identifier."""
+    names = (f"{_PURPOSE_NAMES[one]} ({one})" if one in _PURPOSE_NAMES else one for one in purposes)
+    return ", ".join(sorted(names))
 
 
 def _usage(one: Certificate, what: str, expected: str, found: str) -> ChainFault:
