@@ -9,13 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
 import zlib
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from r1prov.attest.reader import read_statement
+from r1prov.endpoints.prompt_set import parse_prompts
+from r1prov.endpoints.question_set import parse_question_set
+from r1prov.endpoints.read_answer import read_answer
+from r1prov.endpoints.reference import parse_reference
 from r1prov.errors import R1ProvError
 from r1prov.evidence.archive import write_archive
 from r1prov.evidence.index import parse_index
@@ -33,11 +39,17 @@ from r1prov.manifest.schema import parse_manifest
 from r1prov.manifest.tensor_digests import parse_tensor_digests
 from r1prov.responses.aci import parse_receipt
 from r1prov.responses.content_digest import parse_content_digest
+from r1prov.responses.exchange import Exchange, Request, Response
+from r1prov.responses.exchange_file import exchange_to_json, exchange_to_value, parse_exchange
+from r1prov.responses.har import exchange_of_har
 from r1prov.responses.http_signature import read_signatures
 from r1prov.responses.jwks import parse_jwks
 from r1prov.responses.jws import parse_jws
+from r1prov.responses.log_record import parse_record, record_line
 from r1prov.responses.near import parse_near
 from r1prov.responses.policy import parse_response_policy
+from r1prov.responses.raw_http import parse_raw
+from r1prov.responses.stream_statement import decode_statement
 from r1prov.responses.webhook import read_webhook
 from r1prov.stores.git_pack import read_pack
 from r1prov.stores.hub_git import tree_entries
@@ -45,6 +57,8 @@ from r1prov.trust.bundle import parse_bundle, parse_dsse_bundle
 from r1prov.trust.certificates import parse_certificates
 from r1prov.trust.keys import parse_public_key
 from r1prov.trust.openpgp import parse_openpgp_key
+from r1prov.trust.timestamps import check_timestamp
+from r1prov.trust.token_uri import parse_token_uri
 from r1prov.trust.trust_file import parse_trust_store
 from r1prov.verify.policy_file import parse_policy
 
@@ -53,6 +67,8 @@ VECTORS = ROOT / "tests" / "vectors"
 SUBJECT = "fuzzed"
 # Longer seeds teach a mutator nothing and slow it down.
 SEED_BYTES = 64 * 1024
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 Target = Callable[[bytes], object]
 PUBLIC_KEY = (ROOT / "keys" / "r1prov-release-2026.pub").read_bytes()
@@ -102,6 +118,20 @@ def webhook(data: bytes) -> object:
     return read_webhook(fields)
 
 
+def answered(body: bytes) -> Exchange:
+    """A streamed answer with a body."""
+    return Exchange(
+        request=Request(method="POST", url="https://a.example/v1/x", headers=(), body=b"{}"),
+        response=Response(status=200, headers=(("Content-Type", "text/event-stream"),), body=body),
+    )
+
+
+def har(data: bytes) -> object:
+    return exchange_of_har(
+        parse_json(data, subject=SUBJECT, max_bytes=SEED_BYTES), entry=0, subject=SUBJECT
+    )
+
+
 TARGETS: dict[str, Target] = {
     "safetensors": safetensors,
     "gguf": gguf,
@@ -132,6 +162,17 @@ TARGETS: dict[str, Target] = {
     "response-policy": lambda data: parse_response_policy(data, subject=SUBJECT),
     "aci-receipt": parse_receipt,
     "near-receipt": parse_near,
+    "exchange": lambda data: parse_exchange(data, subject=SUBJECT),
+    "har": har,
+    "raw-http": lambda data: parse_raw(data, subject=SUBJECT),
+    "log-record": lambda data: parse_record(data, SUBJECT),
+    "stream-statement": lambda data: decode_statement(data.decode("latin-1")),
+    "token-uri": lambda data: parse_token_uri(data.decode("latin-1")),
+    "timestamp": lambda data: check_timestamp(data, b"signature", (), now=NOW),
+    "endpoint-answer": lambda data: read_answer(answered(data)),
+    "endpoint-reference": lambda data: parse_reference(data, subject=SUBJECT),
+    "question-set": lambda data: parse_question_set(data, subject=SUBJECT),
+    "prompts": lambda data: parse_prompts(data, subject=SUBJECT),
 }
 
 # Real files that a target starts from.
@@ -213,8 +254,11 @@ MADE: dict[str, tuple[bytes, ...]] = {
 
 
 def _vectors(name: str) -> dict[str, Any]:
-    raw = (VECTORS / "responses" / f"{name}_vectors.json").read_bytes()
-    found: dict[str, Any] = json.loads(raw)
+    return _vectors_of(f"{name}_vectors.json")
+
+
+def _vectors_of(file: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((VECTORS / "responses" / file).read_bytes())
     return found
 
 
@@ -239,10 +283,45 @@ def _response_seeds() -> dict[str, tuple[bytes, ...]]:
         "response-policy": (b'schema = "r1prov/policy/1"\n[responses]\ntag = "a"\nskew = 5\n',),
         "aci-receipt": (json.dumps(named["aci-1-spec-vectors"]["receipt"]).encode(),),
         "near-receipt": (json.dumps(near).encode(),),
+        "stream-statement": tuple(
+            found.encode()
+            for found in re.findall(
+                r"r1prov-signature ([\w.-]+)", str(_vectors_of("stream-ed25519.json")["cases"])
+            )
+        )[:8],
     }
 
 
-MADE |= _response_seeds()
+def _endpoint_seeds() -> dict[str, tuple[bytes, ...]]:
+    """Captured answers, and what is put to endpoints."""
+    events = b'data: {"choices":[{"delta":{"content":"<think>a</think>b"}}]}\n\ndata: [DONE]\n\n'
+    exchange = answered(events)
+    pairs: list[dict[str, str]] = []
+    entry = {
+        "startedDateTime": "2026-11-24T12:00:00Z",
+        "time": 5,
+        "request": {"method": "GET", "url": "https://a.example/", "headers": pairs},
+        "response": {"status": 200, "headers": pairs, "content": {"size": 1, "text": "a"}},
+    }
+    line, _ = record_line(1, "0" * 64, "exchange", exchange_to_value(exchange))
+    return {
+        "exchange": (exchange_to_json(exchange),),
+        "har": (json.dumps({"log": {"version": "1.2", "entries": [entry]}}).encode(),),
+        "raw-http": (
+            b"POST /v1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        ),
+        "log-record": (line, line.rstrip(b"\n")),
+        "token-uri": (b"pkcs11:token=a;object=b;id=%01?module-path=/lib/x.so",),
+        "timestamp": (b"0\x80\x06\x09*\x86H\x86\xf7\r\x01\x07\x02\xa0\x80",),
+        "endpoint-answer": (events, b'{"choices":[{"message":{"content":"a"}}]}'),
+        "endpoint-reference": (b'{"schema":"r1prov/endpoint-reference/1"}',),
+        "question-set": (b'{"prompt":"1+1?","expected":"2","scorer":"numeric"}',),
+        "prompts": (b"one\ntwo\n",),
+    }
+
+
+MADE |= _response_seeds() | _endpoint_seeds()
 
 
 def seeds(name: str) -> Iterator[bytes]:
