@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from r1prov.endpoints.report import EndpointReport
     from r1prov.responses.report import ExchangeReport
     from r1prov.stores.base import Store
     from r1prov.verify.findings import Report
@@ -60,6 +61,7 @@ class EvidenceResult:
         judged_at: By which moment keys were judged: proven by a timestamp, else the present.
         report: The verdict on the model, made again; None if that could not be.
         exchanges: Path and report of each exchange.
+        audits: Path and report of each audit of an endpoint, made again.
         findings: Broken rules, those of `report` and of the exchanges among them.
         coverage: What was checked and what not.
         digests: Path to SHA-256 of the model's files, as the bundle has them.
@@ -73,6 +75,7 @@ class EvidenceResult:
     judged_at: datetime
     report: Report | None
     exchanges: tuple[tuple[str, ExchangeReport], ...]
+    audits: tuple[tuple[str, EndpointReport], ...] = ()
     findings: tuple[Finding, ...]
     coverage: tuple[Coverage, ...]
     digests: dict[str, str]
