@@ -228,6 +228,8 @@ MAX_SEEN_SIGNATURES: Final = 300_000
 MAX_QUESTION_SET_BYTES: Final = 64 * 1024 * 1024
 MAX_QUESTION_SET_LINE_BYTES: Final = 1024 * 1024
 MAX_QUESTIONS: Final = 100_000
+# Files of a data set that a test set is made of. All of MMLU has 170 MB; corpora have terabytes.
+MAX_DATASET_BYTES: Final = 1024 * 1024 * 1024
 # Code that a model wrote, with its tests, and what it may take. Tests of HumanEval run for
 # milliseconds, an interpreter takes some 15 MiB, and no test prints a book.
 MAX_CODE_BYTES: Final = 1024 * 1024

@@ -201,7 +201,7 @@ def test_without_bubblewrap_nothing_is_asked_and_nothing_runs(monkeypatch, tmp_p
     for use in (lambda: require_scorers([question]), lambda: score(question, "def f(): return 1")):
         with pytest.raises(UsageError, match="`bwrap` is not there") as caught:
             use()
-        assert "install bubblewrap" in caught.value.hint
+        assert "install bubblewrap" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("script", ["echo no namespaces >&2; exit 1", "exit 0", "exec cat"])

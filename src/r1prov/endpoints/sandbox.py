@@ -1,9 +1,9 @@
 """Runs code that a model wrote, and tests of it, in a sandbox; where there is none, nothing runs.
 
-The sandbox is bubblewrap (`bwrap`): namespaces of the kernel without network, processes, environment
-and files of this machine but for Python and the libraries of the system, read-only. In it, limits
-of memory and time and a filter of system calls. It is as strong as the kernel: there is no virtual
-machine around it.
+The sandbox is bubblewrap (`bwrap`): namespaces of the kernel without network, processes,
+environment and files of this machine but for Python and the libraries of the system, read-only. In
+it, limits of memory and time and a filter of system calls. It is as strong as the kernel: there is
+no virtual machine around it.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Sandbox:
                 file.seek(0)
             runner = _RUNNER.format(memory=MAX_CODE_MEMORY_BYTES, seconds=seconds)
             command = [self._command[0], "--seccomp", str(filter_.fileno()), *self._command[1:]]
-            with subprocess.Popen(
+            with subprocess.Popen(  # noqa: S603 - this is the sandbox
                 [*command, runner],
                 stdin=given,
                 stdout=subprocess.PIPE,
