@@ -146,7 +146,7 @@ def test_numbers_and_code(folder):
     ],
 )
 def test_a_split_whose_labels_are_hidden_is_refused(folder, name, parameters):
-    with pytest.raises(QuestionSetError, match="has no labels: .* in all") as caught:
+    with pytest.raises(QuestionSetError, match=r"has no labels: .* in all") as caught:
         load(folder, name, **parameters)
     assert "the test split of GLUE SST-2" in caught.value.hint
     assert "validation" in caught.value.hint
