@@ -138,7 +138,7 @@ class Speaker:
             case _:
                 return honest
 
-    def logprobs(self, prompt: str, body: Mapping[str, Any]) -> object:
+    def logprobs(self, prompt: str, body: Mapping[str, object]) -> object:
         """Log-probabilities, as a choice has them; a persona that computes nothing has none."""
         return None
 
