@@ -116,9 +116,7 @@ def behind(start, tokenizers, persona, upstream):
     return server.url
 
 
-def test_a_quantized_copy_is_told_from_a_recorded_reference(
-    place, real, coarse, start, tokenizers
-):
+def test_a_quantized_copy_is_told_from_a_recorded_reference(place, real, coarse, start, tokenizers):
     """Nothing but the weights differs: tokens, counts and fields are those of R1 on both sides."""
     honest = behind(start, tokenizers, "honest-r1", real)
     quantized = behind(start, tokenizers, "quantized", coarse)

@@ -44,7 +44,6 @@ class RelaySpeaker(Speaker):
         reasoning = "Okay, let me think about what is being asked here. " + text[:middle]
         return reasoning, text[middle:] or text, choice["finish_reason"] == "length"
 
-
     def logprobs(self, prompt: str, body: Mapping[str, Any]) -> object:
         """Those of the real endpoint."""
         asked = {
