@@ -117,7 +117,7 @@ def raos_score(paired: Paired, drop: float) -> float:
     by_drop = n * (1 / first + 1 / last)
     by_both = n * (1 / first + 2 / last)
     by_share = n * (1 / first + 1 / e + 4 / last)
-    return score / (by_drop - by_both**2 / by_share) ** 0.5
+    return float(score / (by_drop - by_both**2 / by_share) ** 0.5)
 
 
 @given(

@@ -36,13 +36,9 @@ def listener():
 
 
 # Debian's interpreter has its packages elsewhere.
-PACKAGES = (
-    {
-        "lists packages": "import os; assert os.listdir(os.path.dirname(os.__file__) + '/site-packages')"
-    }
-    if (Path(os.__file__).parent / "site-packages").is_dir()
-    else {}
-)
+LISTS = "import os; assert os.listdir(os.path.dirname(os.__file__) + '/site-packages')"
+HAS_PACKAGES = (Path(os.__file__).parent / "site-packages").is_dir()
+PACKAGES = {"lists packages": LISTS} if HAS_PACKAGES else {}
 # Each runs to its end where it gets through.
 ESCAPES = {
     "reads a file of the machine": "assert 'root' in open('/etc/passwd').read()",
@@ -190,6 +186,11 @@ TESTS = "def check(f):\n    assert f([3, 1]) == [1, 3]\n    assert f([]) == []\n
         ("def order(x):\n    return sorted(x)", True),
         ("1. So:\n   ```py\n   def order(x):\n       return sorted(x)\n   ```", True),
         ("```python\ndef order(x): return x\n```\nBetter:\n```python\norder = sorted\n```", False),
+        (
+            "```python\ndef order(x): return x\n```\nNo:\n"
+            "```python\ndef order(x): return sorted(x)\n```",
+            True,
+        ),
         ("```python\ndef order(x): return x\n```", False),
         ("```python\ndef order(x):\n    return sor", False),
         ("```python\ndef order(x):\n    return sorted(x)", True),
