@@ -100,10 +100,12 @@ def read_metadata(cursor: Cursor, count: int) -> Metadata:
     Raises:
         GgufError: A pair breaks a rule.
     """
-    return _Reader(cursor).read(count)
+    return MetadataReader(cursor).read(count)
 
 
-class _Reader:
+class MetadataReader:
+    """Reads pairs one after the other; `elements` is what becomes of an array."""
+
     def __init__(self, cursor: Cursor) -> None:
         self.cursor = cursor
         self.kept = 0
@@ -213,12 +215,17 @@ class _Reader:
                 expected=f"at most {self.cursor.remaining // size:,} elements",
                 found=f"{count:,}",
             )
+        self.elements(key, number, count)
+        return ArraySummary(VALUE_TYPES[number], count)
+
+    def elements(self, key: str, number: int, count: int) -> None:
+        """Move over the elements of an array, whose extent has been checked."""
         if number == STRING:
             visit = self.visit_token if key == TOKENS_KEY else None
+            what = f"the array {quoted(key, limit=80)}"
             self.cursor.skip_strings(what, count, visit)
         else:
-            self.cursor.skip(count * size)
-        return ArraySummary(VALUE_TYPES[number], count)
+            self.cursor.skip(count * SCALARS[number].size)
 
     def visit_token(self, token: bytes) -> None:
         odd = token.endswith(b">") and len(token) <= 64 and not _BYTE_TOKEN.fullmatch(token)
