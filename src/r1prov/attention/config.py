@@ -124,11 +124,13 @@ def check_shapes(
 
     Raises:
         InputError: They differ, or the config is malformed.
+        UsageError: No rule covers the config.
     """
     # What is stored by other versions, or not needed for the body.
     free = ("embeddings.position_ids", "pooler.", "lm_head.")
     wanted = expected_inventory({**config, "architectures": None})
-    assert wanted is not None, "`model_type` has no blueprint"
+    if wanted is None:
+        raise UsageError("no rule says which tensors this config leads to", subject=subject)
     layers = config.get("num_hidden_layers")
     depth = layers if isinstance(layers, int) else 0
     expected = {one.name: one.shape for one in wanted if not one.name.startswith(free)}
@@ -149,9 +151,7 @@ def check_shapes(
 
 def settings(config: Mapping[str, object], kind: str) -> dict[str, object]:
     """The keys that the architecture computes with; dropout is always off."""
-    return {
-        key: config[key] for key in ARCHITECTURES[kind][1] if config.get(key) is not None
-    }
+    return {key: config[key] for key in ARCHITECTURES[kind][1] if config.get(key) is not None}
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

@@ -7,6 +7,7 @@ are two numbers a head and row.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from r1prov.attention.config import ARCHITECTURES, settings
@@ -95,7 +96,9 @@ class TorchModel:
         except R1ProvError:
             raise
         except MemoryError:
-            raise LimitExceeded("there is no memory for the weights", subject=model.location) from None
+            raise LimitExceeded(
+                "there is no memory for the weights", subject=model.location
+            ) from None
         except Exception as error:  # noqa: BLE001 - transformers raises whatever a config leads to
             raise InputError(
                 f"transformers cannot build it: {type(error).__name__}: {error}",
@@ -113,7 +116,8 @@ class TorchModel:
             if _outside(tensor, self._layers):
                 continue
             weights = torch.from_numpy(values)
-            if not bool(torch.isfinite(weights).all()):
+            # Of finite single-precision numbers no sum of doubles overflows.
+            if not math.isfinite(weights.sum(dtype=torch.float64).item()):
                 raise InputError(
                     f"tensor {quoted(tensor)} has a value that is not finite",
                     subject=model.location,
@@ -170,7 +174,9 @@ class TorchModel:
             error.subject = error.subject or self._location
             raise
         except MemoryError:
-            raise LimitExceeded("there is no memory for this prompt", subject=self._location) from None
+            raise LimitExceeded(
+                "there is no memory for this prompt", subject=self._location
+            ) from None
         except Exception as error:  # noqa: BLE001 - whatever a model of strange settings leads to
             raise InputError(
                 f"the model fails: {type(error).__name__}: {error}", subject=self._location
@@ -196,7 +202,7 @@ class _Looking:
 
 
 def modules() -> tuple[Any, ModuleType]:
-    """torch and transformers.
+    """Torch and transformers.
 
     Raises:
         UsageError: Either is missing.
@@ -227,7 +233,7 @@ def _outside(name: str, layers: int) -> bool:
     return parts[:2] == ["model", "layers"] and parts[2].isdigit() and int(parts[2]) >= layers
 
 
-def _attend(  # noqa: PLR0913 - the signature is that of transformers
+def _attend(
     module: Any,  # noqa: ANN401 - a module of torch
     query: Any,  # noqa: ANN401 - tensors of torch
     key: Any,  # noqa: ANN401

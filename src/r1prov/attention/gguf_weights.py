@@ -138,12 +138,14 @@ def dequantized(
         import gguf
         import numpy as np
     except ImportError:
-        raise UsageError("GGUF weights need the gguf package", hint="install r1prov[torch]") from None
-    kind = getattr(gguf.GGMLQuantizationType, dtype, None)
+        raise UsageError(
+            "GGUF weights need the gguf package", hint="install r1prov[torch]"
+        ) from None
+    kinds: dict[str, gguf.GGMLQuantizationType] = dict(gguf.GGMLQuantizationType.__members__)
     raw = np.frombuffer(data, dtype=np.uint8)
     rows = raw.reshape(-1, len(raw) // max(1, _product(shape[:-1])))
     try:
-        values = gguf.quants.dequantize(rows, kind)
+        values = gguf.quants.dequantize(rows, kinds[dtype])
     except (NotImplementedError, AttributeError, TypeError, ValueError, KeyError):
         raise UsageError(
             f"tensor {quoted(name)} is stored as {dtype}, which the gguf package cannot dequantize"

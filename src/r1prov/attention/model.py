@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from r1prov.attention.config import check_shapes, model_type
 from r1prov.attention.describe import describe, gguf_model
-from r1prov.attention.gguf_weights import ROPE_FACTORS, dequantized, gguf_config, renamed, unpermuted
+from r1prov.attention.gguf_weights import (
+    ROPE_FACTORS,
+    dequantized,
+    gguf_config,
+    renamed,
+    unpermuted,
+)
 from r1prov.attention.tokenizer import (
     ModelTokenizer,
     tokenizer_from,
@@ -202,8 +208,10 @@ class LocalModel:
     def most_tokens(self) -> int:
         """Tokens that a prompt may have."""
         most = self.config.get("max_position_embeddings")
-        return min(most if isinstance(most, int) else MAX_ATTENTION_PROMPT_TOKENS,
-                   MAX_ATTENTION_PROMPT_TOKENS)
+        return min(
+            most if isinstance(most, int) else MAX_ATTENTION_PROMPT_TOKENS,
+            MAX_ATTENTION_PROMPT_TOKENS,
+        )
 
     def memory(self, tokens: int) -> Memory:
         """What measuring prompts of at most so many tokens takes, from headers alone."""
@@ -295,8 +303,10 @@ class LocalModel:
     def rope_factors(self) -> NDArray[np.float32] | None:
         """Divisors of the rotation frequencies, if the GGUF file has some (Llama 3.1)."""
         tensor = self.tensors.get(ROPE_FACTORS) if self._gguf is not None else None
-        return None if tensor is None else dequantized(
-            self._bytes(tensor), tensor.dtype, tensor.shape, name=tensor.name
+        return (
+            None
+            if tensor is None
+            else dequantized(self._bytes(tensor), tensor.dtype, tensor.shape, name=tensor.name)
         )
 
     def _read(self, name: str, tensor: Tensor) -> NDArray[np.float32]:
@@ -343,5 +353,5 @@ def _kept(path: str, size: int) -> bool:
 def _verification(report: Report) -> Verification:
     used = report.manifest
     if report.verdict is Verdict.PASS and used is not None:
-        return Verification(verified=True, text=f"as {report.headline}, manifest {used.location}")
+        return Verification(verified=True, text=f"{report.headline}, manifest {used.location}")
     return Verification(verified=False, text=f"{report.verdict.value}: {report.headline}")

@@ -133,24 +133,21 @@ def tokenizer_of_gguf(store: Store, header: GgufHeader) -> ModelTokenizer:
         arrays = read_arrays(
             blob.read_at, header.size, file=header.file, keys=(_TOKENS, _MERGES, _KINDS)
         )
-    tokens, merges, kinds = arrays.get(_TOKENS), arrays.get(_MERGES), arrays.get(_KINDS, [])
-    if not _texts(tokens) or not _texts(merges):
+    tokens, merges = _strings(arrays.get(_TOKENS)), _strings(arrays.get(_MERGES))
+    kinds = arrays.get(_KINDS, [])
+    if not tokens or not merges:
         raise InputError("no vocabulary with merges in it", subject=header.file, hint=hint)
-    assert tokens is not None
-    assert merges is not None
     try:
-        library = _byte_level_bpe(
-            [str(one) for one in tokens], [str(one) for one in merges], kinds, _PRE[cut]
-        )
-        _add_start(library, header, [str(one) for one in tokens])
+        library = _byte_level_bpe(tokens, merges, kinds, _PRE[cut])
+        _add_start(library, header, tokens)
     except Exception as error:  # noqa: BLE001 - the library raises plain Exception
         raise InputError(f"is no tokenizer: {error}", subject=header.file) from None
     digest = hashlib.sha256(json.dumps([cut, tokens, merges, kinds]).encode()).hexdigest()
     return ModelTokenizer(f"vocabulary of {header.file}", digest, library)
 
 
-def _texts(values: Sequence[object] | None) -> bool:
-    return bool(values) and isinstance(values[0], str) if values is not None else False
+def _strings(values: Sequence[object] | None) -> list[str]:
+    return [one for one in values or () if isinstance(one, str)]
 
 
 def _byte_level_bpe(
@@ -177,9 +174,7 @@ def _byte_level_bpe(
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
     for special, wanted in ((True, _CONTROL), (False, _USER_DEFINED)):
         marked = [t for t, kind in zip(tokens, kinds, strict=False) if kind == wanted]
-        tokenizer.add_tokens(
-            [AddedToken(one, special=special, normalized=False) for one in marked]
-        )
+        tokenizer.add_tokens([AddedToken(one, special=special, normalized=False) for one in marked])
     return tokenizer
 
 

@@ -335,7 +335,10 @@ class _Shapes:
         heads = key_heads = None
         if size is not None and not queries % size and not keys % size:
             heads, key_heads = queries // size, keys // size
-        stated_heads, hidden = self.stated.get("num_attention_heads"), self.stated.get("hidden_size")
+        stated_heads, hidden = (
+            self.stated.get("num_attention_heads"),
+            self.stated.get("hidden_size"),
+        )
         stated_keys = self.stated.get("num_key_value_heads") or stated_heads
         # What loaders take where the config is silent.
         if self.stated.get("head_dim") is None and stated_heads and hidden is not None:

@@ -113,6 +113,7 @@ class MetadataReader:
         self.odd_tokens: list[str] = []
 
     def read(self, count: int) -> Metadata:
+        """All pairs."""
         values: dict[str, Value] = {}
         types: dict[str, str] = {}
         for _ in range(count):
@@ -139,6 +140,7 @@ class MetadataReader:
         return Metadata(values, types, alignment, tuple(self.templates), tuple(self.odd_tokens))
 
     def key(self) -> str:
+        """The next key."""
         length = self.cursor.length("a key", MAX_GGUF_KEY_BYTES)
         key = self.cursor.short_text("a key", length)
         if not _KEY.fullmatch(key):
@@ -153,6 +155,7 @@ class MetadataReader:
         return key
 
     def value(self, key: str, number: int) -> Value:
+        """The next value, of the type with that number."""
         if number == STRING:
             return self.text(key)
         if number == ARRAY:
@@ -174,6 +177,7 @@ class MetadataReader:
         return value == 1
 
     def text(self, key: str) -> str | LongText:
+        """The next string."""
         what = f"the value of {quoted(key, limit=80)}"
         length = self.cursor.length(what, MAX_GGUF_STRING_BYTES)
         template = key == _TEMPLATE_KEY or key.startswith(_TEMPLATE_KEY + ".")
@@ -194,6 +198,7 @@ class MetadataReader:
         return LongText(length, digest)
 
     def array(self, key: str) -> ArraySummary:
+        """The next array."""
         what = f"the array {quoted(key, limit=80)}"
         number = self.cursor.u32()
         count = self.cursor.u64()
@@ -228,6 +233,7 @@ class MetadataReader:
             self.cursor.skip(count * SCALARS[number].size)
 
     def visit_token(self, token: bytes) -> None:
+        """Keep a token that looks like a byte token and is none."""
         odd = token.endswith(b">") and len(token) <= 64 and not _BYTE_TOKEN.fullmatch(token)
         if odd and len(self.odd_tokens) < _KEPT_ODD_TOKENS:
             self.odd_tokens.append(token.decode())
