@@ -358,6 +358,8 @@ class _Shapes:
 
     def _product(self, name: str, rows: int, heads: int | None, size: int | None) -> None:
         stated = None if heads is None or size is None else heads * size
+        if heads == 0:  # a head size cannot be derived from that
+            stated = 0
         self.figures.append(Figure(name, "", rows, stated))
 
     def _head_size(self, roles: _Roles, queries: int, keys: int) -> int | None:

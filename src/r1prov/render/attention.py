@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from r1prov.text import plural, printable, quoted, table
+from r1prov.text import plural, printable, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -270,4 +270,4 @@ def _rounded(values: Any) -> object:  # noqa: ANN401 - an array of numpy
 
 def label(report: AttentionReport) -> str:
     """The report in one line."""
-    return " against ".join(quoted(one.location) for one in report.models)
+    return " against ".join(printable(one.location) for one in report.models)
