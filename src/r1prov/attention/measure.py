@@ -68,10 +68,10 @@ def measure(
         return AttentionReport(models=described, shapes_differ=differ, not_compared=why)
     for model in models:
         model.prepare()
-    modules()
     texts = [_tokens(model, model.tokenizer(tokenizer), prompts) for model in models]
     if len(texts) > 1 and (unlike := _unlike(prompts, texts[0], texts[1])):
         return AttentionReport(models=described, not_compared=(unlike,))
+    modules()
     profiles = []
     for model, subject in zip(models, subjects, strict=True):
         if say is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from r1prov.attention.config import check_shapes, model_type
-from r1prov.attention.describe import describe, gguf_model
+from r1prov.attention.describe import GGUF_SOURCE, describe, gguf_model
 from r1prov.attention.gguf_weights import (
     ROPE_FACTORS,
     dequantized,
@@ -171,6 +171,14 @@ class LocalModel:
             UsageError: A model of a kind that is not measured, or without config.
             InputError: The config is malformed, or not that of these tensors.
         """
+        try:
+            self._prepare()
+        except InputError as error:
+            if self._gguf is not None and error.subject == CONFIG_NAME:
+                error.subject = f"{self.location}: {GGUF_SOURCE}"
+            raise
+
+    def _prepare(self) -> None:
         if self._gguf is not None:
             self.config = gguf_config(self._gguf)
             self.names = renamed(self.config, self._gguf)
