@@ -69,7 +69,7 @@ def test_padding_counts_as_no_key():
 
 
 @given(SCORES, st.data())
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_it_is_the_definition(scores, data):
     mask = data.draw(arrays(np.bool_, scores.shape[1:]))
     mask[:, 0] |= ~mask.any(axis=1)
@@ -79,7 +79,7 @@ def test_it_is_the_definition(scores, data):
 
 
 @given(SCORES)
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_the_entropy_of_the_mean_is_at_least_the_mean_of_the_entropies(scores):
     found = row_entropies(scores)
     assert (found.averaged >= found.heads.mean(axis=0) - 1e-9).all()
@@ -88,7 +88,7 @@ def test_the_entropy_of_the_mean_is_at_least_the_mean_of_the_entropies(scores):
 
 
 @given(SCORES, st.randoms(use_true_random=False))
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 def test_order_of_heads_and_keys(scores, random):
     heads, keys = list(range(scores.shape[0])), list(range(scores.shape[2]))
     random.shuffle(heads)
@@ -100,7 +100,7 @@ def test_order_of_heads_and_keys(scores, random):
 
 
 @given(SCORES, st.floats(-1000, 1000))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_a_constant_added_to_a_row_changes_nothing(scores, constant):
     assert np.allclose(
         row_entropies(scores + constant).heads, row_entropies(scores).heads, atol=1e-8

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from r1prov.family.attention import (
@@ -118,6 +118,7 @@ def test_both_gguf_layouts_of_r1(config, separate, tmp_path):
     assert from_tensors(shape) == wanted
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.integers(1, 256),
     st.integers(1, 256),
@@ -219,6 +220,7 @@ def test_what_tells_a_distill_from_r1(config):
     assert list(shape_differences(one, one)) == []
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(
