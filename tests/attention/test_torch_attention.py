@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,14 +134,14 @@ LATENT = {
     "topk_group": 1,
     "num_nextn_predict_layers": 1,
 }
-LLAMA3 = {
+LLAMA3: dict[str, Any] = {
     "rope_type": "llama3",
     "factor": 8.0,
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
-KINDS = {
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaModel", {"num_key_value_heads": 2, "rope_theta": 1e4, "rope_scaling": LLAMA3}),
     "qwen2": (
         "Qwen2Model",
@@ -236,6 +237,7 @@ def test_torch_gguf_is_the_model_that_it_was_made_of(tmp_path):
                 values = values.reshape(heads, 2, shape[0] // heads // 2, *shape[1:])
                 values = values.swapaxes(1, 2).reshape(shape)
         stored = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        assert stored is not None
         writer.add_tensor(stored, np.ascontiguousarray(values))
     # `generate_extra_tensors` of the converter, for `rope_type` llama3.
     size, factors = 16, []
