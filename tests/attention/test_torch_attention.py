@@ -261,6 +261,26 @@ def test_torch_gguf_is_the_model_that_it_was_made_of(tmp_path):
         assert np.allclose(mine, theirs, atol=1e-5)
 
 
+def test_torch_models_in_several_files(tmp_path):
+    """Weights of zeros attend to all keys alike: 1 for every head, once the files are joined."""
+    from r1prov.family.gguf_skeleton import plan_gguf, write_gguf_skeleton
+    from r1prov.family.skeleton import write_skeleton
+
+    config = {"model_type": "qwen2", **COMMON, "num_key_value_heads": 2, "torch_dtype": "bfloat16"}
+    layout = write_skeleton(json.dumps(config).encode(), tmp_path / "shards", stages=(1, 2))
+    assert len(layout.shards) == 3
+    extra = (("qwen2.attention.layer_norm_rms_epsilon", "FLOAT32", 1e-6),)
+    plans = plan_gguf(config, name="parts", file_type="F16", parts=2, extra=extra)
+    write_gguf_skeleton(plans, tmp_path / "parts")
+    subjects = [Subject(str(tmp_path / name)) for name in ("shards", "parts")]
+    report = measure(subjects, PROMPTS[:2], tokenizer=MINILM / "tokenizer.json")
+    assert report.difference is not None
+    for profile in report.profiles:
+        assert profile.rows == sum(profile.tokens) - 2
+        assert np.allclose(profile.head_means(), 1.0)
+        assert np.allclose(profile.averaged_means(), 1.0)
+
+
 # --- two models ----------------------------------------------------------------------------------
 
 

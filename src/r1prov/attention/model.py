@@ -66,6 +66,8 @@ if TYPE_CHECKING:
 
 _FLOAT: Final = 4
 _DOUBLE: Final = 8
+# torch and transformers take this much before there is a model.
+_LIBRARIES: Final = 700_000_000
 # States of a token in the widest place of a layer, in hidden sizes: inner layers have 2.7 to 5.3.
 _WIDEST: Final = 6
 # Arrays of one block of scores that exist at once: scores, masked, weights, and their products.
@@ -80,7 +82,7 @@ class Memory:
     Attributes:
         files: Copies of the weight files, which are what is verified.
         weights: The weights in single precision.
-        work: Scores of one block of rows, and states.
+        work: Scores of one block of rows, states, and the libraries themselves.
         free: What there is; None where the system does not say.
     """
 
@@ -230,7 +232,8 @@ class LocalModel:
         wide = max((self.shape.figure("hidden_size") or 0) * _WIDEST, 1)
         block = _COPIES * heads * min(tokens, ATTENTION_BLOCK_ROWS) * tokens * _DOUBLE
         states = 8 * tokens * wide * _FLOAT
-        return Memory(sum(kept), elements * _FLOAT, block + states, available_memory())
+        work = _LIBRARIES + block + states
+        return Memory(sum(kept), elements * _FLOAT, work, available_memory())
 
     def check_room(self, tokens: int) -> Memory:
         """Refuse before anything is read, unless there is room.
@@ -243,7 +246,7 @@ class LocalModel:
             count = plural(sum(tensor_elements(t) for t in self.tensors.values()), "weight")
             raise LimitExceeded(
                 f"does not fit: {count} take {human_bytes(room.weights)} in single precision, the "
-                f"copy that is verified {human_bytes(room.files)}, scores and states "
+                f"copy that is verified {human_bytes(room.files)}, libraries and scores "
                 f"{human_bytes(room.work)}; {human_bytes(room.free)} are free",
                 subject=self.location,
                 hint="without --prompts heads and layers are read from headers alone",
