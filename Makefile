@@ -15,11 +15,12 @@ test: $(VENV)/.installed-test $(MODEL)/model.safetensors $(GGUF)
 
 # Tests that need torch, which with what it brings takes 5 GB: in an environment of its own.
 TORCH := .cache/torch
-test-torch: $(MODEL)/model.safetensors
+test-torch: $(MODEL)/model.safetensors $(GGUF)
 	$(PYTHON) -m venv $(TORCH)
-	$(TORCH)/bin/pip install --quiet --disable-pip-version-check -e . torch numpy ml-dtypes \
+	$(TORCH)/bin/pip install --quiet --disable-pip-version-check -e '.[torch]' ml-dtypes \
 	    pytest pytest-timeout hypothesis jsonschema
-	$(TORCH)/bin/python -m pytest -k torch -rs tests/formats/test_arrays.py tests/verify/test_load.py
+	$(TORCH)/bin/python -m pytest -k torch -rs tests/formats/test_arrays.py tests/verify/test_load.py \
+	    tests/attention/test_torch_attention.py
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -21,6 +21,7 @@ FLOORS = {
     "attest": 8,
     "responses": 8,
     "endpoints": 9,
+    "attention": 10,
     "evidence": 10,
     "render": 11,
     "cli": 12,

@@ -268,3 +268,10 @@ MAX_EVIDENCE_INDEX_BYTES: Final = 32 * 1024 * 1024
 MAX_EVIDENCE_FILE_BYTES: Final = 16 * 1024 * 1024
 # Bundles of one chain in a directory: one a day for ten years.
 MAX_EVIDENCE_CHAIN: Final = 4_000
+
+# Attention entropy. Scores of one layer grow with the square of the tokens of a prompt, and a
+# double for each head, layer and token is kept: 2.1 GB for 80 layers of 64 heads would be too many.
+MAX_ATTENTION_PROMPT_TOKENS: Final = 1_024
+MAX_ATTENTION_TOKENS: Final = 16_384
+# Query rows whose scores exist at once: 64 heads by 256 rows by 1,024 keys are 134 MB of doubles.
+ATTENTION_BLOCK_ROWS: Final = 256

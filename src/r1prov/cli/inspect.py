@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from r1prov.cli.options import Model, Output
+from r1prov.cli import inspect_attention as options
+from r1prov.cli.options import Keys, Model, Output
 
 if TYPE_CHECKING:
     from r1prov.formats.inventory import Inventory
@@ -24,22 +25,53 @@ def command(
         str | None,
         typer.Option("--match", metavar="GLOB", help="List the tensors whose name matches."),
     ] = None,
+    attention: options.Attention = False,
+    prompts: options.Prompts = None,
+    against: options.Against = None,
+    tokenizer: options.Tokenizer = None,
+    manifest: options.ManifestOfModel = None,
+    manifest_against: options.ManifestOfOther = None,
+    keys: Keys = None,
+    html: options.Html = False,
     json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     output: Output = None,
 ) -> int:
     """Show what the headers of the weight files say: files, dtypes, tensors, parameters.
+
+    With --attention: heads, layers and ranks instead; with --prompts besides, the attention
+    entropy of each layer and head, of one local model or two. It is a description, no verdict.
 
     \b
     Examples:
       r1prov inspect ./model
       r1prov inspect ./model --match 'model.layers.0.*'
       r1prov inspect ./model --json | jq .dtypes
+      r1prov inspect ./model --attention
+      r1prov inspect ./model --attention --against ./other --prompts prompts.txt
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import complain, emit, say
+    from r1prov.errors import UsageError
     from r1prov.stores.locate import open_store, traffic_of
     from r1prov.text import printable
     from r1prov.verify.evidence import gather
 
+    asked = options.Asked(
+        model=model,
+        prompts=prompts,
+        against=against,
+        tokenizer=tokenizer,
+        manifest=manifest,
+        manifest_against=manifest_against,
+        keys=keys,
+    )
+    if attention:
+        if tensors or match is not None:
+            raise UsageError("--attention shows no tensors; leave --tensors and --match out")
+        return options.inspect_attention(asked, output, json=json, html=html)
+    if html or any((prompts, against, tokenizer, manifest, manifest_against)):
+        raise UsageError(
+            "--prompts, --against, --tokenizer, --manifest and --html are options of --attention"
+        )
     store = open_store(model)
     evidence = gather(store)
     pattern = match or ("*" if tensors else None)

@@ -102,6 +102,11 @@ def gguf_layouts(
     return (joined, GgufLayout("attn_k_b and attn_v_b", separate))
 
 
+def gguf_name(name: str) -> str | None:
+    """The GGUF name of a tensor that is not one of a layer's experts; None if it has none."""
+    return _gguf_name(*_split_layer(name))
+
+
 def _split_layer(name: str) -> tuple[int, str]:
     """Layer and the rest of the name; -1 outside the layers."""
     if not name.startswith("model.layers."):

@@ -100,10 +100,12 @@ def read_metadata(cursor: Cursor, count: int) -> Metadata:
     Raises:
         GgufError: A pair breaks a rule.
     """
-    return _Reader(cursor).read(count)
+    return MetadataReader(cursor).read(count)
 
 
-class _Reader:
+class MetadataReader:
+    """Reads pairs one after the other; `elements` is what becomes of an array."""
+
     def __init__(self, cursor: Cursor) -> None:
         self.cursor = cursor
         self.kept = 0
@@ -111,6 +113,7 @@ class _Reader:
         self.odd_tokens: list[str] = []
 
     def read(self, count: int) -> Metadata:
+        """All pairs."""
         values: dict[str, Value] = {}
         types: dict[str, str] = {}
         for _ in range(count):
@@ -137,6 +140,7 @@ class _Reader:
         return Metadata(values, types, alignment, tuple(self.templates), tuple(self.odd_tokens))
 
     def key(self) -> str:
+        """The next key."""
         length = self.cursor.length("a key", MAX_GGUF_KEY_BYTES)
         key = self.cursor.short_text("a key", length)
         if not _KEY.fullmatch(key):
@@ -151,6 +155,7 @@ class _Reader:
         return key
 
     def value(self, key: str, number: int) -> Value:
+        """The next value, of the type with that number."""
         if number == STRING:
             return self.text(key)
         if number == ARRAY:
@@ -172,6 +177,7 @@ class _Reader:
         return value == 1
 
     def text(self, key: str) -> str | LongText:
+        """The next string."""
         what = f"the value of {quoted(key, limit=80)}"
         length = self.cursor.length(what, MAX_GGUF_STRING_BYTES)
         template = key == _TEMPLATE_KEY or key.startswith(_TEMPLATE_KEY + ".")
@@ -192,6 +198,7 @@ class _Reader:
         return LongText(length, digest)
 
     def array(self, key: str) -> ArraySummary:
+        """The next array."""
         what = f"the array {quoted(key, limit=80)}"
         number = self.cursor.u32()
         count = self.cursor.u64()
@@ -213,14 +220,20 @@ class _Reader:
                 expected=f"at most {self.cursor.remaining // size:,} elements",
                 found=f"{count:,}",
             )
-        if number == STRING:
-            visit = self.visit_token if key == TOKENS_KEY else None
-            self.cursor.skip_strings(what, count, visit)
-        else:
-            self.cursor.skip(count * size)
+        self.elements(key, number, count)
         return ArraySummary(VALUE_TYPES[number], count)
 
+    def elements(self, key: str, number: int, count: int) -> None:
+        """Move over the elements of an array, whose extent has been checked."""
+        if number == STRING:
+            visit = self.visit_token if key == TOKENS_KEY else None
+            what = f"the array {quoted(key, limit=80)}"
+            self.cursor.skip_strings(what, count, visit)
+        else:
+            self.cursor.skip(count * SCALARS[number].size)
+
     def visit_token(self, token: bytes) -> None:
+        """Keep a token that looks like a byte token and is none."""
         odd = token.endswith(b">") and len(token) <= 64 and not _BYTE_TOKEN.fullmatch(token)
         if odd and len(self.odd_tokens) < _KEPT_ODD_TOKENS:
             self.odd_tokens.append(token.decode())
