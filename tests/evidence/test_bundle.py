@@ -174,7 +174,7 @@ def test_an_index_that_lists_other_digests_is_not_what_was_signed(case: Case, ra
     )
     forged = members | {name: changed, INDEX: replace(index, parts=parts).to_json()}
     result = case.verify(retagged(forged))
-    assert rules(result) == {"evidence-signature"}
+    assert rules(result) == {"evidence-signature", "evidence-verdict"}
     assert "another index" in result.signature.detail
 
 

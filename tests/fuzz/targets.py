@@ -26,7 +26,8 @@ from r1prov.errors import R1ProvError
 from r1prov.evidence.archive import write_archive
 from r1prov.evidence.index import parse_index
 from r1prov.evidence.open import open_bundle
-from r1prov.evidence.recording import LISTING, read_recording
+from r1prov.evidence.recorded import read_recording
+from r1prov.evidence.recording import LISTING
 from r1prov.formats.gguf import read_gguf
 from r1prov.formats.ollama_manifest import parse_ollama_config, parse_ollama_manifest
 from r1prov.formats.pickles import is_data_pickle, is_pickle, pickle_imports

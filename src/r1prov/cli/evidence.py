@@ -153,6 +153,7 @@ def create(
         audits=tuple(audit or ()),
         kinds=chosen(frozenset(include or ()), frozenset(exclude or ())),
         previous=previous,
+        timestamped=timestamp_url is not None,
         workers=jobs,
     )
     private = load_private_key(key)  # before hashing: a wrong passphrase shows at once
@@ -192,6 +193,7 @@ def _written(
         load_authorities(wanted.keys, file),
         now=datetime.now(UTC),
         demands=Demands(
+            policy=file,
             responses=_responses(wanted.policy, wanted.response_keys),
             openings=redact if draft.openings else None,
         ),

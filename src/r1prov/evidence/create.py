@@ -78,6 +78,7 @@ class Wanted:
         audits: Results of other tools.
         kinds: What goes in.
         previous: The bundle that this one continues.
+        timestamped: The signature will be timestamped.
         workers: Hashing threads.
     """
 
@@ -95,6 +96,7 @@ class Wanted:
     audits: tuple[Path, ...] = ()
     kinds: frozenset[Kind] = DEFAULT
     previous: Path | None = None
+    timestamped: bool = False
     workers: int | None = None
 
 
@@ -200,6 +202,7 @@ def draft_evidence(
         expected=wanted.expect,
         manifest=manifest,
         policy=policy,
+        timestamped=wanted.timestamped,
         previous=_previous(wanted, report),
         parts=parts_of(collected.members),
     )

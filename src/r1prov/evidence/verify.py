@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from r1prov.errors import JsonError, R1ProvError
 from r1prov.evidence.at_hand import compare_with_model
 from r1prov.evidence.index import Index
 from r1prov.evidence.open import Bundle, open_bundle
 from r1prov.evidence.openings import head_of
 from r1prov.evidence.parts import Kind
-from r1prov.evidence.replay import recorded, replay
+from r1prov.evidence.replay import bundled_policy, lets_through, recorded, replay
+from r1prov.evidence.stated import REPORT, contradictions, verdicts
 from r1prov.evidence.statement import Signature, check_signature
-from r1prov.formats.strictjson import parse_json
-from r1prov.limits import MAX_EVIDENCE_INDEX_BYTES
 from r1prov.responses.exchange_file import parse_exchange
 from r1prov.responses.openings import read_openings
 from r1prov.responses.policy import ResponsePolicy
@@ -31,10 +30,11 @@ from r1prov.verify.findings import (
     decide,
     finding,
 )
+from r1prov.verify.policy import Scope
 from r1prov.verify.rules import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from r1prov.endpoints.report import EndpointReport
@@ -65,6 +65,7 @@ class EvidenceResult:
         findings: Broken rules, those of `report` and of the exchanges among them.
         coverage: What was checked and what not.
         digests: Path to SHA-256 of the model's files, as the bundle has them.
+        limits: What a pass is limited by, in a few words each: to be said with the verdict.
     """
 
     subject: str
@@ -79,6 +80,7 @@ class EvidenceResult:
     findings: tuple[Finding, ...]
     coverage: tuple[Coverage, ...]
     digests: dict[str, str]
+    limits: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -93,6 +95,7 @@ class Demands:
     Attributes:
         expect: The model that it must be, or `full`.
         policy: Policy instead of that of the bundle.
+        scope: Which files have to match, whatever the maker chose; None leaves it at that.
         responses: What counts of signed API answers; with the pinned keys.
         openings: File of openings for redacted exchanges.
         model: The model at hand.
@@ -101,6 +104,7 @@ class Demands:
 
     expect: str | None = None
     policy: PolicyFile | None = None
+    scope: Scope | None = None
     responses: ResponsePolicy = field(default_factory=ResponsePolicy)
     openings: Path | None = None
     model: Store | None = None
@@ -148,23 +152,14 @@ def verify_evidence(
     run = _Run(bundle, signature, now)
     run.members()
     run.signed()
-    report, digests = None, {}
+    store, report = None, None
     exchanges: list[tuple[str, ExchangeReport]] = []
     if bundle.findings:
         run.skip("verdict on the model", "not made again: members are not those that were signed")
     else:
         store = recorded(bundle.index, bundle.payload, subject=subject)
-        digests = store.digests if store else {}
-        report = replay(
-            bundle.index,
-            bundle.payload,
-            authorities,
-            now=judged,
-            subject=subject,
-            expect=demands.expect,
-            policy=demands.policy,
-        )
-        run.replayed(report)
+        report = run.replayed(authorities, demands, judged)
+        run.held_to_report(report, store.digests if store else {}, demands)
         exchanges = run.exchanges(demands, judged)
         run.unchecked()
         if demands.model is not None:
@@ -189,8 +184,22 @@ def verify_evidence(
         exchanges=tuple(exchanges),
         findings=findings,
         coverage=covered,
-        digests=digests,
+        digests=store.digests if store else {},
+        limits=tuple(_limits(report, store.second_hand if store else frozenset())),
     )
+
+
+def _limits(report: Report | None, second_hand: frozenset[str]) -> Iterator[str]:
+    if report is None:
+        return
+    if report.scope == Scope.WEIGHTS.value:
+        yield "weights only"
+    if report.exceptions:
+        yield f"{plural(report.exceptions, 'exception')} by policy"
+    if "stated" in second_hand:
+        yield "by digests that its maker did not compute"
+    if "cached" in second_hand:
+        yield "by digests that its maker had cached"
 
 
 class _Run:
@@ -239,6 +248,14 @@ class _Run:
                     )
                 )
             self.coverage.append(Coverage("timestamp of the bundle", state, stamp.detail))
+        if self.index.timestamped and not signature.timestamps:
+            self.findings.append(
+                finding(
+                    "evidence-missing",
+                    "index.json.sigstore.json",
+                    "the timestamp that the index speaks of is not there",
+                )
+            )
         if not signature.timestamps:
             self.coverage.append(
                 Coverage(
@@ -261,58 +278,66 @@ class _Run:
                 )
             )
 
-    def replayed(self, report: Report | None) -> None:
-        """The verdict made again, beside what the maker's report says."""
+    def replayed(self, authorities: Authorities, demands: Demands, at: datetime) -> Report | None:
+        """Make the verdict on the model again, by the verifier's demands."""
+        again = partial(
+            replay,
+            self.index,
+            self.bundle.payload,
+            authorities,
+            now=at,
+            subject=self.bundle.subject,
+            expect=demands.expect,
+            scope=demands.scope,
+        )
+        report = again(policy=demands.policy)
         if report is None:
             self.skip(
                 "verdict on the model",
                 "cannot be made again: the bundle was made without its headers or manifest",
             )
-        else:
-            self.findings += report.findings
-            self.coverage += report.coverage
-        stated = self._stated()
-        if stated is not None and stated is not self.index.verdict:
-            self.findings.append(
-                finding(
-                    "evidence-verdict",
-                    "report/report.json",
-                    "report and index state two verdicts",
-                    expected=self.index.verdict.value,
-                    found=stated.value,
+            return None
+        self.findings += report.findings
+        self.coverage += report.coverage
+        theirs = bundled_policy(self.index, self.bundle.payload, subject=self.bundle.subject)
+        if demands.policy is None and theirs is not None and lets_through(theirs):
+            # Else a maker could let through whatever is wrong.
+            strict = again(without_policy=True)
+            if (
+                report.verdict is Verdict.PASS
+                and strict is not None
+                and strict.verdict is not Verdict.PASS
+            ):
+                self.skip(
+                    "exceptions of the maker's policy",
+                    f"without them the verdict is {strict.verdict.value}; whoever agrees to them "
+                    "says so with --policy",
                 )
-            )
-        if report is not None and report.verdict is not self.index.verdict:
-            better = self.index.verdict is not Verdict.PASS and report.verdict is Verdict.PASS
-            self.findings.append(
-                finding(
-                    "evidence-verdict",
-                    "report/report.json",
-                    "the maker's verdict is not the one that was made again",
-                    expected=report.verdict.value,
-                    found=self.index.verdict.value,
-                    # What makes it worse is a finding of its own; what makes it better is not here.
-                    severity=Severity.ERROR if better else Severity.WARNING,
-                )
-            )
+        return report
 
-    def _stated(self) -> Verdict | None:
-        """The verdict that the report in the bundle states; None without one."""
-        raw = self.bundle.payload.get("report/report.json")
+    def held_to_report(
+        self, report: Report | None, digests: dict[str, str], demands: Demands
+    ) -> None:
+        """The maker's report and verdict beside what was made again."""
+        self.findings += verdicts(self.index, report)
+        raw = self.bundle.payload.get(REPORT)
         if raw is None:
             self.coverage.append(
                 Coverage("report", CoverageState.SKIPPED, "not in the bundle", required=False)
             )
-            return None
-        try:
-            value = parse_json(
-                raw, subject="report/report.json", max_bytes=MAX_EVIDENCE_INDEX_BYTES
+            return
+        as_made = demands.policy is None and demands.scope in (None, self.index.scope)
+        found = list(contradictions(raw, self.index, report, digests, as_made=as_made))
+        self.findings += found
+        what = "says what the evidence says: verdict, model, manifest, digests, tensors"
+        self.coverage.append(
+            Coverage(
+                "report",
+                CoverageState.CHECKED,
+                f"{plural(len(found), 'contradiction')} to the evidence" if found else what,
+                required=False,
             )
-            return Verdict(value["verdict"]) if isinstance(value, dict) else None
-        except (JsonError, KeyError, ValueError) as error:
-            why = error.message if isinstance(error, R1ProvError) else "it states no verdict"
-            self.findings.append(finding("evidence-verdict", "report/report.json", why))
-            return None
+        )
 
     def exchanges(self, demands: Demands, at: datetime) -> list[tuple[str, ExchangeReport]]:
         """Verify each exchange by the pinned keys; redacted ones are opened first."""

@@ -35,12 +35,15 @@ def as_text(result: EvidenceResult) -> str:
         ("judged", f"by {timestamp(result.judged_at)}"),
         ("verdict", f"{index.verdict.value} says the bundle; {_again(result)}"),
     ]
+    if result.report is not None:
+        rows.append(("model is", result.report.headline))
     if result.report is not None and result.report.manifest is not None:
         use = result.report.manifest
         rows.append(("manifest", f"{use.name}, sha256:{use.sha256}"))
         rows += [("signer", one) for one in use.signers]
     rows += [(path, f"{one.state.value}: {one.headline}") for path, one in result.exchanges]
-    lines = [f"{result.verdict.value.upper()} evidence about {printable(index.model)}", ""]
+    limits = "".join(f", {one}" for one in result.limits)
+    lines = [f"{result.verdict.value.upper()} evidence about {printable(index.model)}{limits}", ""]
     lines += [f"  {printable(name):<10} {printable(value, limit=1000)}" for name, value in rows]
     lines += _findings(result.findings)
     for title, wanted in (("checked", True), ("not checked", False)):
@@ -188,11 +191,14 @@ def _result(result: EvidenceResult) -> dict[str, object]:
             "proven": None if signature.proven is None else timestamp(signature.proven),
         },
         "judged_at": timestamp(result.judged_at),
+        "limits": list(result.limits),
         "recomputed": None
         if report is None
         else {
             "verdict": report.verdict.value,
             "headline": report.headline,
+            "scope": report.scope,
+            "exceptions": report.exceptions,
             "inventory_sha256": report.inventory_sha256,
             "tensors": report.tensors,
             "signers": list(report.manifest.signers) if report.manifest else [],
