@@ -236,6 +236,7 @@ def verify(
     ] = None,
     expect: Expect = None,
     policy: PolicyPath = None,
+    scope: ScopeChoice = None,
     response_keys: _ResponseKeys = None,
     openings: Annotated[
         Path | None,
@@ -256,6 +257,7 @@ def verify(
     Examples:
       r1prov evidence verify r1.evidence.zip --keys ./pinned --expect full
       r1prov evidence verify r1.evidence.zip --keys ./pinned --model /models/r1
+      r1prov evidence verify r1.evidence.zip --keys ./pinned --scope all
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import emit
     from r1prov.cli.progress import hashing_progress
@@ -278,6 +280,7 @@ def verify(
             demands=Demands(
                 expect=expect,
                 policy=file,
+                scope=scope,
                 responses=_responses(policy, tuple(response_keys or ())),
                 openings=openings,
                 model=open_store(model) if model is not None else None,
@@ -320,6 +323,10 @@ def show(
 @app.command("log", short_help="Verify a chain of bundles and show what changed")
 def log(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of bundles (*.zip).")],
+    expect: Expect = None,
+    policy: PolicyPath = None,
+    scope: ScopeChoice = None,
+    response_keys: _ResponseKeys = None,
     keys: Keys = None,
     format: Format = ResultFormat.TEXT,  # noqa: A002 - the option is called --format
     output: Output = None,
@@ -330,13 +337,24 @@ def log(
     \b
     Examples:
       r1prov evidence log ./evidence --keys ./pinned
+      r1prov evidence log ./evidence --keys ./pinned --expect full --scope all
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import emit
     from r1prov.evidence.chain import read_chain
+    from r1prov.evidence.verify import Demands
     from r1prov.render import evidence as render
     from r1prov.verify.local import load_authorities
+    from r1prov.verify.policy_file import load_policy
 
-    chain = read_chain(directory, load_authorities(keys), now=datetime.now(UTC))
+    file = load_policy(policy) if policy is not None else None
+    demands = Demands(
+        expect=expect,
+        policy=file,
+        scope=scope,
+        responses=_responses(policy, tuple(response_keys or ())),
+    )
+    authorities = load_authorities(keys, file)
+    chain = read_chain(directory, authorities, now=datetime.now(UTC), demands=demands)
     as_chosen = render.chain_as_json if format is ResultFormat.JSON else render.chain_as_text
     emit(as_chosen(chain), output, quiet=quiet)
     return chain.verdict.exit_status

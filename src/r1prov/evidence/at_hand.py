@@ -88,13 +88,13 @@ def compare_with_model(
         why = f"{plural(left, 'file')} by name and size only: the bundle has no digest"
         rows.append(Coverage("model at hand", CoverageState.SKIPPED, why, required=False))
     # What could not be read of it is open here too.
-    known = {one.item for one in replayed.coverage} if replayed else set()
+    open_already = {one.item for one in replayed.coverage} if replayed else set()
     rows += [
         replace(one, item=f"model at hand: {one.item}")
         for one in report.coverage
         if one.required
         and one.state is not CoverageState.CHECKED
-        and (one.state is CoverageState.UNREAD or one.item not in known)
+        and (one.state is CoverageState.UNREAD or one.item not in open_already)
     ]
     return found, rows
 

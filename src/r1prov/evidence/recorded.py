@@ -216,7 +216,7 @@ def _content(
     data = members.get(name) if isinstance(name, str) else None
     if data is None or not isinstance(ranges, list) or len(ranges) > MAX_EVIDENCE_MEMBERS:
         raise EvidenceError(f"the content of {entry.path!r} is not there", subject=where)
-    kept = []
+    kept: list[tuple[int, bytes]] = []
     at = reached = 0
     for one in ranges:
         if (

@@ -85,6 +85,8 @@ def contradictions(
             yield _says_else(name, expected, value.get(name))
     yield from _about(value, index, report)
     if report is not None and as_made:
+        if value.get("exceptions") != report.exceptions:
+            yield _says_else("exceptions", report.exceptions, value.get("exceptions"))
         yield from _left_out(value, report)
 
 

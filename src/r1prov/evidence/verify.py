@@ -16,7 +16,7 @@ from r1prov.evidence.replay import bundled_policy, lets_through, recorded, repla
 from r1prov.evidence.stated import REPORT, contradictions, verdicts
 from r1prov.evidence.statement import Signature, check_signature
 from r1prov.responses.exchange_file import parse_exchange
-from r1prov.responses.openings import read_openings
+from r1prov.responses.openings import read_openings_of
 from r1prov.responses.policy import ResponsePolicy
 from r1prov.responses.redaction import reveal
 from r1prov.responses.verify import verify_exchange
@@ -342,23 +342,37 @@ class _Run:
     def exchanges(self, demands: Demands, at: datetime) -> list[tuple[str, ExchangeReport]]:
         """Verify each exchange by the pinned keys; redacted ones are opened first."""
         found = []
-        for part in self.index.of(Kind.EXCHANGES):
-            raw = self.bundle.payload[part.path]
-            exchange = parse_exchange(raw, subject=f"{self.bundle.subject}, {part.path}")
-            if demands.openings is not None:
-                for opening in read_openings(demands.openings, head_of(part.path, part.sha256)):
-                    exchange = reveal(exchange, opening)
+        heads = {one.path: head_of(one.path, one.sha256) for one in self.index.of(Kind.EXCHANGES)}
+        openings = demands.openings
+        opened = {} if openings is None else read_openings_of(openings, heads.values())
+        if openings is not None:
+            proved = sum(map(len, opened.values()))
+            self.coverage.append(
+                Coverage(
+                    "openings",
+                    CoverageState.CHECKED if proved else CoverageState.UNREAD,
+                    f"{plural(proved, 'redacted part')} proved"
+                    if proved
+                    else f"{openings} has none of this bundle's exchanges",
+                )
+            )
+        for path, head in heads.items():
+            raw = self.bundle.payload[path]
+            exchange = parse_exchange(raw, subject=f"{self.bundle.subject}, {path}")
+            for opening in opened.get(head, ()):
+                exchange = reveal(exchange, opening)
             report = verify_exchange(exchange, demands.responses, now=at)
-            found.append((part.path, report))
+            found.append((path, report))
             self.findings += [
-                replace(one, subject=f"{part.path}: {one.subject}") for one in report.findings
+                replace(one, subject=f"{path}: {one.subject}") for one in report.findings
             ]
             if report.verdict is Verdict.INCOMPLETE:
-                hint = "; open it with --openings" if exchange.redactions else ""
-                self.skip(part.path, f"{report.headline}{hint}")
+                shut = any(one.commitment is not None for one in exchange.redactions)
+                hint = "; open it with --openings" if shut else ""
+                self.skip(path, f"{report.headline}{hint}")
             else:
                 self.coverage.append(
-                    Coverage(part.path, CoverageState.CHECKED, report.headline, required=False)
+                    Coverage(path, CoverageState.CHECKED, report.headline, required=False)
                 )
         return found
 
