@@ -10,8 +10,8 @@ from r1prov.attest.statements import manifest_use, svr, vsa
 from r1prov.errors import ChangedWhileReading, LimitExceeded
 from r1prov.limits import MAX_BUNDLE_BYTES
 from r1prov.manifest.shelf import load_manifest
-from r1prov.trust.bundle import chain_material, write_dsse_bundle
-from r1prov.trust.chains import signer_chain
+from r1prov.trust.bundle import write_dsse_bundle
+from r1prov.trust.chains import chain_material, signer_chain
 from r1prov.trust.dsse import IN_TOTO_TYPE, sign_envelope
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from r1prov.cli import evidence_sign
 from r1prov.cli.options import (
     Expect,
     Format,
@@ -23,7 +24,7 @@ from r1prov.cli.options import (
     ScopeChoice,
     TimestampUrl,
 )
-from r1prov.cli.signing import SigningKey
+from r1prov.cli.signing import SignerCertificate, SignerIssuers, SigningKey
 from r1prov.evidence.parts import Kind
 from r1prov.verify.policy import Level
 
@@ -105,6 +106,8 @@ def create(
     ] = False,
     keys: Keys = None,
     policy: PolicyPath = None,
+    certificate: SignerCertificate = None,
+    chain: SignerIssuers = None,
     timestamp_url: TimestampUrl = None,
     jobs: Jobs = None,
     quiet: Quiet = False,
@@ -122,7 +125,7 @@ def create(
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import refuse_inside, say
     from r1prov.cli.progress import hashing_progress
-    from r1prov.cli.signing import load_private_key, timestamped
+    from r1prov.cli.signing import load_private_key, signing_certificates, timestamped
     from r1prov.errors import UsageError
     from r1prov.evidence.create import Wanted, draft_evidence
     from r1prov.evidence.parts import chosen
@@ -156,6 +159,7 @@ def create(
         timestamped=timestamp_url is not None,
         workers=jobs,
     )
+    certificates = signing_certificates(certificate, chain)
     private = load_private_key(key)  # before hashing: a wrong passphrase shows at once
     with hashing_progress(quiet=quiet) as progress:
         draft = draft_evidence(wanted, report_as_json.render, progress=progress)
@@ -163,7 +167,7 @@ def create(
         say(render.sizes_as_text(draft))
     if dry_run:
         return draft.report.exit_status
-    signature = draft.signature(private)
+    signature = draft.signature(private, certificates)
     if timestamp_url is not None:
         signature = timestamped(signature, timestamp_url, subject="the evidence")
     return _written(draft, draft.archive(signature), wanted, output, redact, quiet=quiet)
@@ -227,6 +231,9 @@ def _responses(policy: Path | None, keys: tuple[Path, ...]) -> ResponsePolicy:
     return replace(chosen, keys=chosen.keys + more)
 
 
+app.command("sign", short_help="Add a signature to a bundle that is there")(evidence_sign.command)
+
+
 @app.command("verify", short_help="Verify a bundle offline, and make its verdict again")
 def verify(
     bundle: _Bundle,
@@ -238,6 +245,10 @@ def verify(
     policy: PolicyPath = None,
     scope: ScopeChoice = None,
     response_keys: _ResponseKeys = None,
+    signers: Annotated[
+        int,
+        typer.Option("--signers", min=1, help="How many different pinned signers must sign it."),
+    ] = 1,
     openings: Annotated[
         Path | None,
         typer.Option("--openings", metavar="FILE", help="Open redacted bodies of exchanges."),
@@ -281,6 +292,7 @@ def verify(
                 expect=expect,
                 policy=file,
                 scope=scope,
+                signers=signers,
                 responses=_responses(policy, tuple(response_keys or ())),
                 openings=openings,
                 model=open_store(model) if model is not None else None,

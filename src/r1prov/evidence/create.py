@@ -46,11 +46,12 @@ from r1prov.verify.policy import Level, Policy, Scope
 from r1prov.verify.policy_file import find_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from r1prov.responses.log_record import Head
     from r1prov.responses.redaction import Opening
     from r1prov.stores.base import Store
+    from r1prov.trust.certificates import Certificate
     from r1prov.trust.keys import Signer
     from r1prov.verify.findings import Report
     from r1prov.verify.policy import PolicyFile
@@ -126,9 +127,9 @@ class Draft:
             found[part.kind] = (count + 1, size + part.size)
         return found
 
-    def signature(self, key: Signer) -> bytes:
+    def signature(self, key: Signer, certificates: Sequence[Certificate] = ()) -> bytes:
         """The signature of the index, without a timestamp."""
-        return sign_index(key, self.index, self.index.to_json())
+        return sign_index(key, self.index, self.index.to_json(), certificates)
 
     def archive(self, signature: bytes) -> bytes:
         """The bundle file: the same bytes for the same draft and signature."""

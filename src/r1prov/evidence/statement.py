@@ -16,11 +16,11 @@ from r1prov.text import quoted
 from r1prov.trust.bundle import (
     ChainMaterial,
     KeyMaterial,
-    chain_material,
     parse_dsse_bundle,
     with_timestamp,
     write_dsse_bundle,
 )
+from r1prov.trust.chains import chain_material
 from r1prov.trust.dsse import IN_TOTO_TYPE
 from r1prov.trust.purpose import Purpose
 from r1prov.trust.states import SignatureCheck, SignatureState, TimestampCheck, earliest
@@ -96,10 +96,10 @@ def sign_index(
 
 def check_signature(
     raw: bytes,
+    *,
     index: Index,
     raw_index: bytes,
     trust: TrustStore,
-    *,
     now: datetime,
     subject: str,
     member: str = "index.json.sigstore.json",

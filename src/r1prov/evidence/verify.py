@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from r1prov.evidence.at_hand import compare_with_model
 from r1prov.evidence.index import Index
@@ -13,6 +13,7 @@ from r1prov.evidence.open import Bundle, open_bundle
 from r1prov.evidence.openings import head_of
 from r1prov.evidence.parts import Kind
 from r1prov.evidence.replay import bundled_policy, lets_through, recorded, replay
+from r1prov.evidence.signed import judge_signatures
 from r1prov.evidence.stated import REPORT, contradictions, verdicts
 from r1prov.evidence.statement import Signature, check_signature
 from r1prov.responses.exchange_file import parse_exchange
@@ -21,17 +22,15 @@ from r1prov.responses.policy import ResponsePolicy
 from r1prov.responses.redaction import reveal
 from r1prov.responses.verify import verify_exchange
 from r1prov.text import plural
-from r1prov.trust.states import SignatureState, TimestampState
+from r1prov.trust.states import SignatureState
 from r1prov.verify.findings import (
     Coverage,
     CoverageState,
     Finding,
     Verdict,
     decide,
-    finding,
 )
 from r1prov.verify.policy import Scope
-from r1prov.verify.rules import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,9 +43,6 @@ if TYPE_CHECKING:
     from r1prov.verify.pipeline import Authorities
     from r1prov.verify.policy import PolicyFile
 
-# How far the clocks of maker, timestamp authority and verifier may differ.
-_SKEW: Final = timedelta(minutes=5)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceResult:
@@ -57,7 +53,8 @@ class EvidenceResult:
         sha256: Of its file.
         verdict: Over everything: pass only if all of it holds.
         index: What it says of itself.
-        signature: Who signed.
+        signature: Who signed: the maker.
+        countersignatures: Who else signed the same index.
         judged_at: By which moment keys were judged: proven by a timestamp, else the present.
         report: The verdict on the model, made again; None if that could not be.
         exchanges: Path and report of each exchange.
@@ -80,6 +77,7 @@ class EvidenceResult:
     findings: tuple[Finding, ...]
     coverage: tuple[Coverage, ...]
     digests: dict[str, str]
+    countersignatures: tuple[Signature, ...] = ()
     limits: tuple[str, ...] = ()
 
     @property
@@ -97,6 +95,7 @@ class Demands:
         policy: Policy instead of that of the bundle.
         scope: Which files have to match, whatever the maker chose; None leaves it at that.
         responses: What counts of signed API answers; with the pinned keys.
+        signers: How many different pinned signers must have signed the bundle.
         openings: File of openings for redacted exchanges.
         model: The model at hand.
         workers: Hashing threads.
@@ -106,6 +105,7 @@ class Demands:
     policy: PolicyFile | None = None
     scope: Scope | None = None
     responses: ResponsePolicy = field(default_factory=ResponsePolicy)
+    signers: int = 1
     openings: Path | None = None
     model: Store | None = None
     workers: int | None = None
@@ -138,20 +138,22 @@ def verify_evidence(
     """
     demands = demands or Demands()
     bundle = open_bundle(raw, subject=subject)
-    signature = check_signature(
-        bundle.signature,
-        bundle.index,
-        bundle.raw_index,
-        authorities.trust,
+    check = partial(
+        check_signature,
+        index=bundle.index,
+        raw_index=bundle.raw_index,
+        trust=authorities.trust,
         now=now,
         subject=subject,
     )
+    signature = check(bundle.signature)
+    others = tuple(check(raw, member=name) for name, raw in bundle.countersignatures.items())
     judged = now
     if signature.state is SignatureState.GOOD and signature.proven is not None:
         judged = min(signature.proven, now)
     run = _Run(bundle, signature, now)
     run.members()
-    run.signed()
+    run.signed(others, demands.signers)
     store, report = None, None
     exchanges: list[tuple[str, ExchangeReport]] = []
     if bundle.findings:
@@ -179,6 +181,7 @@ def verify_evidence(
         verdict=decide(findings, covered),
         index=bundle.index,
         signature=signature,
+        countersignatures=others,
         judged_at=judged,
         report=report,
         exchanges=tuple(exchanges),
@@ -221,62 +224,13 @@ class _Run:
         detail = f"{plural(len(self.index.parts), 'member')} held to the index"
         self.coverage.append(Coverage("members of the bundle", CoverageState.CHECKED, detail))
 
-    def signed(self) -> None:
-        """Signature, timestamps, and whether the times fit."""
-        signature, created = self.signature, self.index.created
-        if signature.state is not SignatureState.GOOD:
-            self.findings.append(
-                finding("evidence-signature", "index.json.sigstore.json", signature.detail)
-            )
-        self.coverage.append(
-            Coverage("signature of the bundle", CoverageState.CHECKED, signature.detail)
+    def signed(self, others: tuple[Signature, ...], wanted: int) -> None:
+        """Signatures, timestamps, and whether the times fit."""
+        findings, coverage = judge_signatures(
+            self.index, self.signature, others, now=self.now, wanted=wanted
         )
-        for stamp in signature.timestamps:
-            good = stamp.state is TimestampState.GOOD
-            state = CoverageState.CHECKED if good else CoverageState.UNREAD
-            if not good:
-                # One that proves nothing is never passed over; one of an authority that is not
-                # pinned is no sign of tampering either.
-                invalid = stamp.state is TimestampState.INVALID
-                self.findings.append(
-                    finding(
-                        f"timestamp-{stamp.state.value}",
-                        "timestamp of the bundle",
-                        stamp.detail,
-                        hint=stamp.hint,
-                        severity=Severity.ERROR if invalid else Severity.WARNING,
-                    )
-                )
-            self.coverage.append(Coverage("timestamp of the bundle", state, stamp.detail))
-        if self.index.timestamped and not signature.timestamps:
-            self.findings.append(
-                finding(
-                    "evidence-missing",
-                    "index.json.sigstore.json",
-                    "the timestamp that the index speaks of is not there",
-                )
-            )
-        if not signature.timestamps:
-            self.coverage.append(
-                Coverage(
-                    "timestamp of the bundle",
-                    CoverageState.SKIPPED,
-                    "it has none: when it was made is its maker's word, and keys are judged by now",
-                    required=False,
-                )
-            )
-        latest = min(self.now, signature.proven or self.now)
-        if created > latest + _SKEW:
-            what = "the present" if signature.proven is None else "its own timestamp"
-            self.findings.append(
-                finding(
-                    "evidence-time",
-                    "index.json",
-                    f"says that it was made after {what}",
-                    expected=f"at most {latest:%Y-%m-%d %H:%M:%SZ}",
-                    found=f"{created:%Y-%m-%d %H:%M:%SZ}",
-                )
-            )
+        self.findings += findings
+        self.coverage += coverage
 
     def replayed(self, authorities: Authorities, demands: Demands, at: datetime) -> Report | None:
         """Make the verdict on the model again, by the verifier's demands."""

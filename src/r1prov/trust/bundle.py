@@ -72,7 +72,8 @@ class MessageBundle:
         if len(self.certificates) == 1:
             material = {"certificate": _raw_bytes(self.certificates[0])}
         elif self.certificates:
-            material = chain_material(self.certificates)
+            chain = {"certificates": [_raw_bytes(one) for one in self.certificates]}
+            material = {"x509CertificateChain": chain}
         material["tlogEntries"] = []
         if self.timestamps:
             material["timestampVerificationData"] = _stamped(self.timestamps)
@@ -291,11 +292,6 @@ def write_dsse_bundle(envelope: DsseEnvelope, material: Mapping[str, object]) ->
         "dsseEnvelope": envelope.to_value(),
     }
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
-
-
-def chain_material(chain: Sequence[bytes]) -> dict[str, object]:
-    """What `write_dsse_bundle` takes for a signer with a certificate: DER of it and its issuers."""
-    return {"x509CertificateChain": {"certificates": [_raw_bytes(one) for one in chain]}}
 
 
 def parse_dsse_bundle(raw: bytes, *, subject: str, max_bytes: int = MAX_BUNDLE_BYTES) -> DsseBundle:
