@@ -110,7 +110,9 @@ def test_every_member_is_covered_by_what(case: Case, raw: bytes) -> None:
             assert any(short in one.subject for one in result.findings), (name, result.findings)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_any_byte_of_the_file(case: Case, raw: bytes, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(raw) - 1))
@@ -120,7 +122,9 @@ def test_any_byte_of_the_file(case: Case, raw: bytes, data: st.DataObject) -> No
         case.verify(bytes(altered))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_any_byte_of_the_signature(case: Case, raw: bytes, data: st.DataObject) -> None:
     members = members_of(raw)
@@ -243,7 +247,9 @@ def test_a_report_that_says_otherwise(case: Case, raw: bytes) -> None:
     assert case.verify(resigned(case, raw, payload=garbage)).verdict is Verdict.FAIL
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_a_maker_who_signs_nonsense(case: Case, raw: bytes, data: st.DataObject) -> None:
     """Whatever a pinned key signs, nothing but a verdict or an error of ours comes out."""

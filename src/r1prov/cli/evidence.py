@@ -123,7 +123,7 @@ def create(
       r1prov evidence create ./r1 --acceptance policy.toml --key me.key -o accepted.zip
       r1prov evidence create ./r1 --previous may.zip --key me.key -o june.zip
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import refuse_inside, say
+    from r1prov.cli.output import refuse_inside, refuse_output, say
     from r1prov.cli.progress import hashing_progress
     from r1prov.cli.signing import load_private_key, signing_certificates, timestamped
     from r1prov.errors import UsageError
@@ -137,8 +137,8 @@ def create(
             "--acceptance is a policy of its own, and every byte is checked under it",
             hint="leave out --policy and --level",
         )
-    if output.exists() and not dry_run:
-        raise UsageError(f"{output} exists and is not overwritten", subject=str(output))
+    if not dry_run:
+        refuse_output(output)
     for path in (output, redact):
         refuse_inside(path, model)
     wanted = Wanted(

@@ -33,15 +33,13 @@ def command(
       r1prov evidence sign r1.evidence.zip --key supplier.key -o r1.both.zip
       r1prov evidence verify r1.both.zip --keys ./pinned --signers 2
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import say, write_new
+    from r1prov.cli.output import refuse_output, say, write_new
     from r1prov.cli.signing import load_private_key, signing_certificates, timestamped
-    from r1prov.errors import UsageError
     from r1prov.evidence.countersign import countersign
     from r1prov.limits import MAX_EVIDENCE_BYTES
     from r1prov.trust.directories import read_file
 
-    if output.exists():
-        raise UsageError(f"{output} exists and is not overwritten", subject=str(output))
+    refuse_output(output)
     certificates = signing_certificates(certificate, chain)
     raw = read_file(bundle, MAX_EVIDENCE_BYTES)
     private = load_private_key(key)
