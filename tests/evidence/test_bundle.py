@@ -10,51 +10,32 @@ import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import bagit
 import pytest
-from evidence_case import MINILM, Case, call, rezip, rules
+from evidence_case import (
+    MINILM,
+    Case,
+    call,
+    members_of,
+    replace_model,
+    resigned,
+    retagged,
+    rezip,
+    rules,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from r1prov.errors import R1ProvError, UsageError
-from r1prov.evidence.archive import read_archive
-from r1prov.evidence.bag import DATA, INDEX, ROOT, SIGNATURE, TAG_FILES, tag_files
-from r1prov.evidence.create import assemble
+from r1prov.evidence.bag import DATA, INDEX, ROOT, SIGNATURE
 from r1prov.evidence.index import Index, parse_index, parts_of
 from r1prov.evidence.open import open_bundle
 from r1prov.evidence.parts import DEFAULT, Kind
-from r1prov.evidence.statement import sign_index
 from r1prov.stores.local import LocalStore
 from r1prov.verify.findings import Verdict
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-
-
-def members_of(raw: bytes) -> dict[str, bytes]:
-    return read_archive(raw, subject="b.zip")
-
-
-def retagged(members: dict[str, bytes]) -> bytes:
-    """As a forger would write it who knows BagIt, and has no key."""
-    kept = {name: data for name, data in members.items() if name not in TAG_FILES}
-    index = parse_index(kept[INDEX], subject="b")
-    return rezip(kept | tag_files(kept, day=index.day))
-
-
-def resigned(
-    case: Case, raw: bytes, *, payload: dict[str, bytes] | None = None, **changes: Any
-) -> bytes:
-    """With another index, by the maker's own key: a maker who lies."""
-    members = members_of(raw)
-    kept = {n.removeprefix(DATA): d for n, d in members.items() if n.startswith(DATA)}
-    kept |= payload or {}
-    index = parse_index(members[INDEX], subject="b")
-    kinds = {one.path: one.kind for one in index.parts}
-    parts = parts_of({path: (kinds[path], data) for path, data in kept.items()})
-    index = replace(index, parts=parts, **changes)
-    return assemble(index, kept, sign_index(case.maker, index, index.to_json()))
 
 
 def test_a_bundle_passes_with_nothing_but_itself_and_the_pinned_keys(
@@ -313,12 +294,6 @@ def test_a_failing_model_is_evidence_too(case: Case, tmp_path: Path) -> None:
     names = rules(result.report)
     assert {"file-digest", "code-unlisted", "symlink", "file-unlisted"} <= names
     assert "evidence-verdict" not in rules(result)
-
-
-def replace_model(case: Case, model: Path) -> Case:
-    other = object.__new__(Case)
-    other.folder, other.model, other.keys = case.folder, model, case.keys
-    return other
 
 
 def test_what_is_left_out_is_said(case: Case) -> None:

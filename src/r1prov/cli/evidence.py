@@ -49,6 +49,11 @@ _ResponseKeys = Annotated[
     ),
 ]
 
+_Signers = Annotated[
+    int,
+    typer.Option("--signers", min=1, help="How many different pinned signers must sign it."),
+]
+
 
 @app.command("create", short_help="Verify a model and put all of it into one signed file")
 def create(
@@ -123,14 +128,15 @@ def create(
       r1prov evidence create ./r1 --acceptance policy.toml --key me.key -o accepted.zip
       r1prov evidence create ./r1 --previous may.zip --key me.key -o june.zip
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import refuse_inside, refuse_output, say
+    from r1prov.cli.output import complain, refuse_inside, refuse_output, say
     from r1prov.cli.progress import hashing_progress
     from r1prov.cli.signing import load_private_key, signing_certificates, timestamped
-    from r1prov.errors import UsageError
+    from r1prov.errors import TimestampError, UsageError
     from r1prov.evidence.create import Wanted, draft_evidence
     from r1prov.evidence.parts import chosen
     from r1prov.render import evidence as render
     from r1prov.render import json as report_as_json
+    from r1prov.verify.findings import Verdict
 
     if acceptance is not None and (policy is not None or level is not Level.FULL):
         raise UsageError(
@@ -168,9 +174,17 @@ def create(
     if dry_run:
         return draft.report.exit_status
     signature = draft.signature(private, certificates)
+    unstamped = False
     if timestamp_url is not None:
-        signature = timestamped(signature, timestamp_url, subject="the evidence")
-    return _written(draft, draft.archive(signature), wanted, output, redact, quiet=quiet)
+        try:
+            signature = timestamped(signature, timestamp_url, subject="the evidence")
+        except TimestampError as error:
+            # Hours of hashing are not lost for it.
+            complain(error.message, f"`r1prov evidence timestamp {output}` adds one later")
+            draft, unstamped = draft.untimestamped(), True
+            signature = draft.signature(private, certificates)
+    status = _written(draft, draft.archive(signature), wanted, output, redact, quiet=quiet)
+    return status or (Verdict.INCOMPLETE.exit_status if unstamped else 0)
 
 
 def _written(
@@ -231,7 +245,10 @@ def _responses(policy: Path | None, keys: tuple[Path, ...]) -> ResponsePolicy:
     return replace(chosen, keys=chosen.keys + more)
 
 
-app.command("sign", short_help="Add a signature to a bundle that is there")(evidence_sign.command)
+app.command("sign", short_help="Add a signature to a bundle that is there")(evidence_sign.sign)
+app.command("timestamp", short_help="Add timestamps to a bundle that is there")(
+    evidence_sign.timestamp
+)
 
 
 @app.command("verify", short_help="Verify a bundle offline, and make its verdict again")
@@ -245,10 +262,7 @@ def verify(
     policy: PolicyPath = None,
     scope: ScopeChoice = None,
     response_keys: _ResponseKeys = None,
-    signers: Annotated[
-        int,
-        typer.Option("--signers", min=1, help="How many different pinned signers must sign it."),
-    ] = 1,
+    signers: _Signers = 1,
     openings: Annotated[
         Path | None,
         typer.Option("--openings", metavar="FILE", help="Open redacted bodies of exchanges."),
@@ -338,6 +352,7 @@ def log(
     expect: Expect = None,
     policy: PolicyPath = None,
     scope: ScopeChoice = None,
+    signers: _Signers = 1,
     response_keys: _ResponseKeys = None,
     keys: Keys = None,
     format: Format = ResultFormat.TEXT,  # noqa: A002 - the option is called --format
@@ -363,6 +378,7 @@ def log(
         expect=expect,
         policy=file,
         scope=scope,
+        signers=signers,
         responses=_responses(policy, tuple(response_keys or ())),
     )
     authorities = load_authorities(keys, file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -130,6 +130,10 @@ class Draft:
     def signature(self, key: Signer, certificates: Sequence[Certificate] = ()) -> bytes:
         """The signature of the index, without a timestamp."""
         return sign_index(key, self.index, self.index.to_json(), certificates)
+
+    def untimestamped(self) -> Draft:
+        """The same, of whose signature no timestamp is to be had."""
+        return replace(self, index=replace(self.index, timestamped=False))
 
     def archive(self, signature: bytes) -> bytes:
         """The bundle file: the same bytes for the same draft and signature."""

@@ -41,7 +41,7 @@ def out_of_place(kind: Kind, path: str) -> bool:
     place = PLACES.get(kind)
     if place is None:
         # A kind with a folder of its own may not stand in that of another.
-        return any(path.startswith(one) for one in PLACES.values())
+        return path.partition("/")[0] in {one.partition("/")[0] for one in PLACES.values()}
     return not path.startswith(place) if place.endswith("/") else path != place
 
 
