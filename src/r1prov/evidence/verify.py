@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from r1prov.errors import ExchangeError
 from r1prov.evidence.at_hand import compare_with_model
 from r1prov.evidence.index import Index
 from r1prov.evidence.open import Bundle, open_bundle
@@ -313,8 +314,11 @@ class _Run:
         for path, head in heads.items():
             raw = self.bundle.payload[path]
             exchange = parse_exchange(raw, subject=f"{self.bundle.subject}, {path}")
-            for opening in opened.get(head, ()):
-                exchange = reveal(exchange, opening)
+            try:
+                for opening in opened.get(head, ()):
+                    exchange = reveal(exchange, opening)
+            except ExchangeError as error:
+                raise ExchangeError(f"{path}: {error.message}", hint=error.hint) from None
             report = verify_exchange(exchange, demands.responses, now=at)
             found.append((path, report))
             self.findings += [
