@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,13 +26,10 @@ from r1prov.responses.policy import ResponsePolicy
 from r1prov.trust.keys import parse_public_key
 from r1prov.verify.findings import Verdict
 
-PROMPT = (
-    b'{"model":"deepseek-r1","messages":[{"role":"user","content":"Zaphod Beeblebrox owes 4711"}]}'
-)
-ANSWER = (
-    b'{"id":"chatcmpl-1","choices":[{"message":{"content":"Marvin pays the bill of Milliways"}}]}'
-)
-WORDS = re.findall(rb"[A-Za-z0-9]{4,}", PROMPT + ANSWER)
+PROMPT = b'{"messages":[{"role":"user","content":"Zaphod Beeblebrox owes 4711"}]}'
+ANSWER = b'{"id":"chatcmpl-1","choices":[{"message":{"content":"Marvin sends Milliways"}}]}'
+# Long enough not to stand in a digest by chance, and in no other text of a bundle.
+WORDS = (b"Zaphod", b"Beeblebrox", b"chatcmpl", b"Marvin", b"Milliways")
 
 Verify = Callable[..., Any]
 
@@ -79,19 +75,24 @@ def verify(case: Case, redacted: tuple[bytes, bytes], tmp_path: Path) -> Verify:
     return verifying
 
 
-def test_no_word_of_prompt_or_answer_is_left(redacted: tuple[bytes, bytes]) -> None:
-    for name, data in members_of(redacted[0]).items():
-        decoded = b"".join(
-            base64.b64decode(one)
-            for one in re.findall(rb'"([A-Za-z0-9+/]{16,}={0,2})"', data)
-            if len(one) % 4 == 0
-        )
-        for word in WORDS:
-            if word in (b"model", b"deepseek", b"user", b"content", b"message", b"messages"):
-                continue
-            assert word not in data, (name, word)
-            assert word not in decoded, (name, word)
-            assert base64.b64encode(word)[:-4] not in data or len(word) < 9
+def written(word: bytes) -> set[bytes]:
+    """A word as it may stand in a file: as it is, in hex, in base64 at any of three places."""
+    found = {word, word.lower(), word.hex().encode()}
+    for at in range(3):
+        text = base64.b64encode(b"." * at + word)
+        found.add(text[at and at + 1 : len(text) // 4 * 4 - 4])
+    return found
+
+
+def test_no_word_of_prompt_or_answer_is_left(case: Case, redacted: tuple[bytes, bytes]) -> None:
+    plain = members_of(case.bundle(exchanges=(case.folder / "x0.json",)))
+    shut = members_of(redacted[0])
+    for word in WORDS:
+        assert any(form in data for form in written(word) for data in plain.values()), word
+        for name, data in shut.items():
+            assert not any(form in data for form in written(word)), (name, word)
+    # Nor how long they were, but where the server said so in a field.
+    assert not any(b'"length"' in data for data in shut.values())
 
 
 def test_every_part_has_a_salt_of_its_own(redacted: tuple[bytes, bytes]) -> None:
