@@ -136,6 +136,7 @@ def create(
     from r1prov.evidence.parts import chosen
     from r1prov.render import evidence as render
     from r1prov.render import json as report_as_json
+    from r1prov.trust.chains import signer_chain
     from r1prov.verify.findings import Verdict
 
     if acceptance is not None and (policy is not None or level is not Level.FULL):
@@ -167,6 +168,8 @@ def create(
     )
     certificates = signing_certificates(certificate, chain)
     private = load_private_key(key)  # before hashing: a wrong passphrase shows at once
+    if certificates:
+        signer_chain(private.public, certificates)
     with hashing_progress(quiet=quiet) as progress:
         draft = draft_evidence(wanted, report_as_json.render, progress=progress)
     if not quiet:
