@@ -123,6 +123,7 @@ def test_what_verify_is_given(do: Do, arguments: tuple[str, ...], status: int, s
         (("-o", "x.zip", "--include", "absent"), 2, "is not one of"),
         (("-o", "x.zip", "--chain", "m.toml"), 2, "--chain goes with --certificate"),
         (("-o", "x.zip", "--certificate", "m.toml"), 4, "no PEM certificate"),
+        (("-o", "x.zip", "--timestamp-url", "ftp://x"), 2, "not one of http or https"),
         (("-o", "x.zip", "--key", "absent"), 4, "no such file"),
         (("-o", "x.zip", "--key", "m.toml"), 4, "PEM"),
         (("-o", "x.zip", "--policy", "absent"), 4, "no such file"),

@@ -17,8 +17,8 @@ from r1prov.evidence.parts import DEFAULT, Kind
 from r1prov.render import evidence as render
 from r1prov.stores.local import LocalStore
 from r1prov.verify.findings import Verdict
-from r1prov.verify.policy import Level, Scope
-from r1prov.verify.policy_file import PolicyFile, load_policy
+from r1prov.verify.policy import Level, PolicyFile, Scope
+from r1prov.verify.policy_file import load_policy
 
 POLICY = 'schema = "r1prov/policy/1"\n[[models]]\nname = "m"\n'
 
@@ -286,7 +286,11 @@ def test_a_manifest_file_that_the_verifier_names(case: Case, raw: bytes, tmp_pat
 
 
 def test_a_policy_or_manifest_that_is_another_part(case: Case, raw: bytes) -> None:
-    for change in ({"policy": "trust/hub/key.json"}, {"manifest": "report/report.json"}):
+    changes: tuple[dict[str, Any], ...] = (
+        {"policy": "trust/hub/key.json"},
+        {"manifest": "report/report.json"},
+    )
+    for change in changes:
         with pytest.raises(EvidenceError, match="not among its parts of the kind"):
             case.verify(resigned(case, raw, **change))
 

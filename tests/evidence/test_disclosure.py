@@ -21,7 +21,7 @@ from r1prov.evidence.parts import DEFAULT, Kind
 from r1prov.responses.exchange import Exchange
 from r1prov.responses.exchange_file import exchange_to_json
 from r1prov.responses.jwks import parse_jwks, write_jwks
-from r1prov.responses.openings import append_openings
+from r1prov.responses.openings import append_openings, read_openings_of
 from r1prov.responses.policy import ResponsePolicy
 from r1prov.trust.keys import parse_public_key
 from r1prov.verify.findings import Verdict
@@ -164,7 +164,7 @@ def test_the_file_is_read_once(
 ) -> None:
     """Whatever the number of exchanges: a file of openings holds all their bodies."""
     calls = []
-    reading = verifying.read_openings_of
+    reading = read_openings_of
 
     def counted(path: Path, heads: Any) -> Any:
         calls.append(path)

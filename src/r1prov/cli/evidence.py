@@ -137,6 +137,7 @@ def create(
     from r1prov.render import evidence as render
     from r1prov.render import json as report_as_json
     from r1prov.trust.chains import signer_chain
+    from r1prov.trust.timestamp_client import check_url
     from r1prov.verify.findings import Verdict
 
     if acceptance is not None and (policy is not None or level is not Level.FULL):
@@ -168,6 +169,8 @@ def create(
     )
     certificates = signing_certificates(certificate, chain)
     private = load_private_key(key)  # before hashing: a wrong passphrase shows at once
+    if timestamp_url is not None:
+        check_url(timestamp_url)
     if certificates:
         signer_chain(private.public, certificates)
     with hashing_progress(quiet=quiet) as progress:
