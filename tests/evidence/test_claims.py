@@ -151,6 +151,7 @@ def test_content_in_two_pieces_is_hashed_all_the_same(case: Case, raw: bytes) ->
         ({"sha256": "0" * 64}, "another SHA-256"),
         ({"sha256": "A" * 64}, "64 hexadecimal digits"),
         ({"how": "guessed"}, "is none of"),
+        ({"how": None}, "is none of"),
         ({"content": "model/files.json"}, "not its content"),
         ({"content": "report/report.json"}, "is not there"),
         ({"ranges": [[0, 1]]}, "not its content"),

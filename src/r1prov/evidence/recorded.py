@@ -193,7 +193,8 @@ def _entry(value: object, where: str) -> tuple[Entry, str]:
         or not isinstance(other, bool)
     ):
         raise EvidenceError("an entry lacks a member, or has one of another type", subject=where)
-    digest, how = value.get("sha256"), value.get("how", "read")
+    digest = value.get("sha256")
+    how = value.get("how") if digest is not None else "read"
     if digest is not None and (
         not isinstance(digest, str) or len(digest) != 64 or set(digest) - set("0123456789abcdef")
     ):

