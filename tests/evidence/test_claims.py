@@ -175,6 +175,13 @@ def test_a_listing_that_is_none(
         case.verify(relisted(case, raw, value))
 
 
+def test_a_digest_without_a_word_on_how_it_is_known(case: Case, raw: bytes) -> None:
+    value = listing_of(raw)
+    del value["entries"][0]["how"]
+    with pytest.raises(EvidenceError, match="is none of read, cached, stated"):
+        case.verify(relisted(case, raw, value))
+
+
 def test_a_file_that_is_listed_twice(case: Case, raw: bytes) -> None:
     value = listing_of(raw)
     value["entries"].insert(1, value["entries"][0])
@@ -230,10 +237,14 @@ def test_weights_only_is_said_first_and_all_files_can_be_asked_for(
     assert result.verdict is Verdict.FAIL
     assert "file-size" in rules(result)
     asks = loaded(policy(tmp_path, 'scope = "all"\n'))
-    assert case.verify(raw, policy=asks).verdict is Verdict.FAIL
+    result = case.verify(raw, policy=asks)
+    assert result.verdict is Verdict.FAIL
+    assert "file-size" in rules(result)
+    # What the verifier's policy asks for is looked at, not what the maker did without.
+    assert case.verify(case.bundle(scope=Scope.WEIGHTS), policy=asks).verdict is Verdict.PASS
 
 
-def test_headers_alone_are_no_pass(case: Case) -> None:
+def test_headers_alone_are_no_pass(case: Case, tmp_path: Path) -> None:
     raw = case.bundle(level=Level.STRUCTURE)
     result = case.verify(raw)
     assert result.verdict is Verdict.INCOMPLETE
@@ -243,6 +254,12 @@ def test_headers_alone_are_no_pass(case: Case) -> None:
     row = next(one for one in result.coverage if one.item == "model at hand")
     assert row.state.value == "unread"
     assert row.detail.startswith("0 digests of 0")
+    copy = tmp_path / "copy"
+    shutil.copytree(case.model, copy)
+    with next(copy.glob("*.safetensors")).open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\1")
+    assert "file-digest" in rules(case.verify(raw, model=LocalStore(copy)))
 
 
 ALLOW = """[[models.allow]]
@@ -325,7 +342,10 @@ def test_a_model_at_hand_that_cannot_be_read_whole(case: Case, raw: bytes) -> No
 
     result = case.verify(raw, model=Broken(case.model))
     assert result.verdict is Verdict.INCOMPLETE
-    assert any(one.item.startswith("model at hand") for one in result.coverage if one.required)
+    open_ = [one.item for one in result.coverage if one.required and one.state.value != "checked"]
+    assert open_[0] == "model at hand"
+    assert all(one.startswith("model at hand: ") for one in open_[1:])
+    assert len(open_) >= 2
 
 
 def test_what_is_not_there_cannot_be_compared(case: Case) -> None:
