@@ -164,7 +164,7 @@ def create(
         return draft.report.exit_status
     signature = draft.signature(private)
     if timestamp_url is not None:
-        signature = timestamped(signature, timestamp_url, subject="the evidence")
+        signature = timestamped(signature, timestamp_url, subject="the evidence", keys=keys)
     return _written(draft, draft.archive(signature), wanted, output, redact, quiet=quiet)
 
 
