@@ -1,4 +1,4 @@
-"""Each criterion S of Annex A is breached by one answer, and by nothing else that is wrong with it."""
+"""Each criterion S of Annex A is breached by one answer that has nothing else wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each criterion E of Annex A is breached by a bundle, and by nothing else that is wrong with it."""
+"""Each criterion E of Annex A is breached by a bundle that has nothing else wrong."""
 
 from __future__ import annotations
 

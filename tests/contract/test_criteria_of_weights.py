@@ -1,4 +1,4 @@
-"""Each criterion W of Annex A is breached by a delivery, and by nothing else that is wrong with it."""
+"""Each criterion W of Annex A is breached by a delivery that has nothing else wrong."""
 
 from __future__ import annotations
 

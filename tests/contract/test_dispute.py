@@ -1,4 +1,4 @@
-"""Annex B as it stands: every command is run, by parties that have nothing but what they were given."""
+"""Annex B as it stands: every command is run, by parties that have only what they were given."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import json
 import re
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from contract_kit import filled
+from contract_kit import criteria, filled
 from evidence_case import MINILM, NAMES, ROOT
 from parties import Parties, placeholders, steps
-from persona_server import KEY
+from persona_server import KEY, serve
+from personas import PERSONAS
 from relay import KnowingSpeaker
 from tsa_server import Tsa, serving, stamping
+
+from r1prov.cli.app import run
 
 NAME = "all-MiniLM-L6-v2"
 MANIFEST = ROOT / "manifests" / f"{NAME}.toml"
@@ -54,9 +57,6 @@ def parties(
     tmp_path_factory: pytest.TempPathFactory, authority: Any, tokenizers: Any
 ) -> Iterator[Parties]:
     """Parties that have signed: keys are pinned, policies filled in, the weights delivered."""
-    from persona_server import serve
-    from personas import PERSONAS
-
     assert MINILM.exists(), "run `make test`, which fetches the model"
     home = tmp_path_factory.mktemp("contract")
     root = authority.root("time root")
@@ -116,17 +116,29 @@ def questions() -> str:
     return "\n".join(map(json.dumps, rows))
 
 
+@pytest.fixture(scope="module")
+def walked(parties: Parties) -> Parties:
+    """Everything was done once, and nothing was wrong."""
+    parties.walk("B.2", "B.3", "B.4")
+    return parties
+
+
 @pytest.fixture
-def again(parties: Parties, tmp_path: Path) -> Callable[[str], Parties]:
-    """The same parties at this point, with weights that may be changed."""
-
-    def copy(name: str) -> Parties:
-        home = tmp_path / name
-        shutil.copytree(parties.home, home, ignore=shutil.ignore_patterns("config"))
-        values = parties.values | {"MODEL": str(home / "weights")}
-        return Parties(home, values, parties.stack)
-
-    return copy
+def again(parties: Parties, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parties]:
+    """The same parties when they have signed, with weights that may be changed."""
+    home = tmp_path / "again"
+    home.mkdir()
+    for who in ("Supplier", "Buyer"):
+        (home / who).mkdir()
+        for one in (parties.home / who).iterdir():
+            if one.name == "pinned":
+                shutil.copytree(one, home / who / one.name)
+            elif one.name.endswith((".key", ".pub", ".toml", ".pem", ".sha256")):
+                shutil.copy(one, home / who)
+    shutil.copytree(MINILM, home / "weights")
+    values = parties.values | {"MODEL": str(home / "weights")}
+    monkeypatch.chdir(home)
+    return Parties(home, values, parties.stack)
 
 
 def flip_one_bit(model: Path) -> None:
@@ -137,12 +149,129 @@ def flip_one_bit(model: Path) -> None:
         file.write(bytes([byte ^ 1]))
 
 
-def test_all_is_well(parties: Parties, capsys: pytest.CaptureFixture[str]) -> None:
-    parties.walk("B.2", "B.3", "B.4")
-    assert len(parties.ran) > 30
+def test_all_is_well(walked: Parties) -> None:
+    assert len(walked.ran) > 30
     for step in steps():
-        if step.line and step.status is not None:
-            found = [status for _, line, status in parties.ran if line == step.line]
-            assert set(found) == {step.status}, step.line
-    for section, line, status in parties.ran:
-        assert status in (0, 3), (section, line, capsys.readouterr().err)
+        if step.line:
+            found = {status for _, line, status in walked.ran if line == step.line}
+            assert found == {step.status or 0}, step.line
+
+
+def test_the_expert_has_nothing_but_what_was_handed_over(walked: Parties) -> None:
+    handed = {Path(name).name for one in steps() if one.to == "Expert" for name in one.files}
+    assert {one.name for one in walked.folder("Expert").iterdir()} == handed
+    assert not any(name.endswith(".key") for name in handed)
+
+
+def test_one_bit_is_refused_at_delivery(again: Parties, capsys: pytest.CaptureFixture[str]) -> None:
+    """The Supplier's own bundle is good, and the weights that arrive are others."""
+    again.walk("B.2.1")
+    flip_one_bit(again.home / "weights")
+    capsys.readouterr()
+    again.walk("B.2.2")
+    out, err = capsys.readouterr()
+    assert again.statuses("B.2.2") == [1, 1]
+    assert "error R1P985 evidence-model: model.safetensors" in out
+    assert "error R1P004 file-digest: model.safetensors" in out
+    assert "R1P004 model.safetensors: the content is not what the manifest says" in err
+    assert "fail: against all-MiniLM-L6-v2" in err
+    # The rejection is evidence: the Supplier verifies it, and sees the same criterion.
+    bundle = again.folder("Supplier") / "accepted.zip"
+    assert run(["evidence", "verify", str(bundle), "--keys", "../Buyer/pinned"]) == 1
+    assert "R1P004" in capsys.readouterr().out
+
+
+def test_one_bit_is_found_after_acceptance(
+    again: Parties, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was accepted is served otherwise later: monitoring sees it, the Expert proves it."""
+    again.walk("B.2")
+    assert set(again.statuses("B.2.2")) == {0}
+    flip_one_bit(again.home / "weights")
+    again.walk("B.3.1")
+    assert again.statuses("B.3.1") == [1, 1]
+    again.walk("B.4.3")
+    assert again.statuses("B.4.3") == [0, 0, 1]
+    capsys.readouterr()
+    again.walk("B.4.4")
+    assert again.statuses("B.4.4") == [1]
+    errors = re.findall(r"^error (R1P\d{3}) \S+ (\S+):", capsys.readouterr().out, re.MULTILINE)
+    assert errors == [("R1P004", "model.safetensors"), ("R1P985", "model.safetensors")]
+
+
+def test_annexes_that_were_exchanged_and_openings_that_do_not_fit(
+    walked: Parties, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expert = tmp_path / "Expert"
+    shutil.copytree(walked.folder("Expert"), expert)
+    monkeypatch.chdir(expert)
+    check = next(one.line for one in steps() if one.line.startswith("sha256sum --check"))
+    assert walked.execute(check) == 0
+    policy = expert / "acceptance-weights.toml"
+    policy.write_text(policy.read_text().replace('"refuse"', '"allow"', 1))
+    assert walked.execute(check) == 1
+    opened = [one.line for one in steps() if "--openings openings.jsonl" in one.line]
+    row, *others = (expert / "openings.jsonl").read_text().splitlines()
+    changed = json.loads(row) | {"value": "Zm9yZ2Vk"}
+    (expert / "openings.jsonl").write_text("\n".join([json.dumps(changed), *others]) + "\n")
+    assert [walked.execute(line) for line in opened] == [4]
+
+
+class OtherWords(KnowingSpeaker):
+    """Computes as it should, and says something else otherwise."""
+
+    def say(self, prompt: str, tokens: int | None) -> tuple[str, str, bool]:
+        thought, answer, cut = super().say(prompt, tokens)
+        return (thought, answer, cut) if "times" in prompt else super().say(f"Not {prompt}", tokens)
+
+
+class WrongProducts(KnowingSpeaker):
+    """Speaks as it should, and cannot compute."""
+
+    def say(self, prompt: str, tokens: int | None) -> tuple[str, str, bool]:
+        thought, answer, cut = super().say(prompt, tokens)
+        return thought, re.sub(r"is (\d+)\.$", r"is 1\1.", answer), cut
+
+
+# Criterion and rule, to the persona that answers, how it speaks, and the requests that are agreed.
+BREACHES: dict[tuple[str, str], tuple[str, type[KnowingSpeaker], str]] = {
+    ("B-1", "R1P914"): ("distill-qwen", KnowingSpeaker, "5000"),
+    ("B-2", "R1P940"): ("honest-r1", OtherWords, "5000"),
+    ("B-3", "R1P942"): ("honest-r1", WrongProducts, "5000"),
+    ("B-4", "R1P944"): ("honest-r1", KnowingSpeaker, "12"),
+}
+
+
+def test_every_criterion_of_behaviour_can_be_breached() -> None:
+    named = {(one.number, rule) for one in criteria() if one.number[0] == "B" for rule in one.rules}
+    assert set(BREACHES) == named
+
+
+@pytest.mark.parametrize(("number", "rule"), BREACHES, ids=list(map("-".join, BREACHES)))
+def test_a_breach_is_named(
+    walked: Parties,
+    tokenizers: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: str,
+    rule: str,
+) -> None:
+    """The audit of B.3.4 on an endpoint that breaches one criterion, and on no proxy."""
+    name, speaker, requests = BREACHES[number, rule]
+    (row,) = (one for one in criteria() if one.number == number)
+    (audit,) = (one for one in steps() if "endpoint audit" in one.line)
+    for file in walked.folder("Buyer").glob("*"):
+        if file.name.startswith(("reference.json", "questions", "pinned")):
+            (tmp_path / file.name).symlink_to(file)
+    monkeypatch.chdir(tmp_path)
+    with serve(PERSONAS[name], tokenizers=tokenizers) as served:
+        served.speakers = [speaker(one.persona, one.tokenizers) for one in served.speakers]
+        values = walked.values | {"API": served.url}
+        line = audit.line.replace("--format html -o audit.html", "--format json -o audit.json -q")
+        line = line.replace("--max-requests 5000", f"--max-requests {requests}")
+        assert Parties(tmp_path, values, walked.stack).execute(line) == row.status
+    report = json.loads(Path("audit.json").read_text())
+    found = [*report["findings"], *(f for one in report["results"] for f in one["findings"])]
+    errors = {one["rule"] for one in found if one["severity"] == "error"}
+    assert rule in {one["rule"] for one in found}
+    assert errors <= {rule}

@@ -1,4 +1,4 @@
-"""The contract kit as a reader takes it apart: criteria, policy lines, commands, and who does what."""
+"""The contract kit as its reader takes it apart: criteria, policy lines, commands."""
 
 from __future__ import annotations
 
