@@ -18,7 +18,7 @@ from r1prov.verify.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")])
+PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("contract/*.md"), *ROOT.glob("*.md")])
 R1_MANIFEST = ROOT / "manifests" / "DeepSeek-R1.toml"
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")

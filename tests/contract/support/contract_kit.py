@@ -101,12 +101,20 @@ def filled(name: str, values: dict[str, str | None]) -> str:
 
 
 def policy_keys(value: object) -> Iterator[str]:
-    """Every key of a policy, at any depth; tables that only group others excepted."""
+    """Every key of a policy, at any depth, but those of tables that only group others."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key not in {"schema", "models", "rules", "responses", "keys", "promised"}:
+            if key != "schema" and (not _groups(inner) or key not in _GROUPS):
                 yield key
             yield from policy_keys(inner)
     elif isinstance(value, list):
         for inner in value:
             yield from policy_keys(inner)
+
+
+_GROUPS = {"models", "rules", "responses", "keys", "promised"}
+
+
+def _groups(value: object) -> bool:
+    """Whether it is a table, or an array of tables."""
+    return isinstance(value, dict) or (isinstance(value, list) and isinstance(value[0], dict))
