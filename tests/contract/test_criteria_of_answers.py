@@ -41,11 +41,12 @@ FILL: dict[str, str | None] = {
 def question(
     manifest: str = MANIFEST,
     weights: str = "verified;at=1764000000",
+    nonce: str | None = NONCE,
 ) -> Exchange:
     """A question with a nonce, and its answer, not signed yet."""
     digest = base64.b64encode(bytes.fromhex(manifest)).decode()
     bound = (("R1prov-Manifest", f"sha-256=:{digest}:"), ("R1prov-Weights", weights))
-    return unsigned(nonce=NONCE, response_headers=bound)
+    return unsigned(nonce=nonce, response_headers=bound)
 
 
 def answer(exchange: Exchange | None = None, **how: Any) -> Exchange:
@@ -117,6 +118,22 @@ def test_another_scheme_is_not_the_agreed_one(judged: Callable[..., Any]) -> Non
     )
     other = with_response(other, headers=other.response.headers + fields)
     assert judged(other) == (1, {"R1P802"})
+
+
+@pytest.mark.parametrize("left_out", COVER)
+def test_each_part_has_to_be_covered(judged: Callable[..., Any], left_out: str) -> None:
+    """S-4: what a signature leaves out can be changed by anyone on the way."""
+    components = [one for one in (*COVER, *BINDING) if one != left_out]
+    status, errors = judged(answer(components=components))
+    assert status == 1
+    assert "R1P807" in errors
+
+
+def test_a_request_that_asks_for_no_nonce_gets_no_answer_that_counts(
+    judged: Callable[..., Any],
+) -> None:
+    """S-6: an old answer to the same request could not be told from a new one."""
+    assert judged(answer(question(nonce=None), nonce=None)) == (1, {"R1P813"})
 
 
 @pytest.mark.parametrize(("number", "rule"), BREACHES, ids=list(map("-".join, BREACHES)))

@@ -72,6 +72,7 @@ class Delivery:
         values = {k: v for k, v in {**values, **self.fill}.items() if v != "as shipped"}
         Path(POLICY).write_text(filled(POLICY, values))
         if self.verify is None:
+            Path("accepted.zip").unlink(missing_ok=True)
             status = run(["evidence", "create", self.model, "-m", self.manifest, *CREATE, "-q"])
             with zipfile.ZipFile("accepted.zip") as bundle:
                 report = json.loads(bundle.read("evidence/data/report/report.json"))
@@ -283,6 +284,15 @@ def test_a_breach_is_named(delivery: Delivery, number: str, rule: str) -> None:
         # What else is wrong is a breach of the same criterion.
         assert rule in errors
         assert errors <= set(row.rules), errors
+
+
+def test_as_many_signers_as_agreed(delivery: Delivery) -> None:
+    """W-3: two are named, both have to have signed, and one did."""
+    delivery.fill |= {"signers": f'["{key_id("k")}", "{key_id("maker")}"]', "threshold": "2"}
+    status, report = delivery.accept()
+    assert (status, {one["rule"] for one in report["findings"]}) == (1, {"R1P703"})
+    call("manifest", "sign", "m.toml", "--key", "maker.key")
+    assert delivery.accept()[0] == 0
 
 
 def test_digests_of_others_or_of_before_are_not_enough(
