@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from r1prov.responses.log import ExchangeLog
 
 # Requests in a row that came to nothing, each with its retries, after which no more are sent.
-_GIVE_UP = 3
+GIVE_UP = 3
 _MAX_BACKOFF = 60.0
 # How soon a pause ends once the run is interrupted.
 _NAP = 0.2
@@ -204,7 +204,7 @@ class Client:
         for body in self._bodies(request):
             found = self._journal.take(self.url, body)
             if found is None:
-                return None
+                continue  # a run that had found out did not send the options again
             if body is not self._bodies(request)[-1] and found.exchange.response.status == 400:
                 continue  # as in the run that is gone on with: asked again without the options
             return _Attempt(found.exchange, found.arrivals, _seconds(found.exchange))
@@ -266,8 +266,8 @@ class Client:
         with self._state.lock:
             failed = done.exchange is None or done.problem is not None
             self._state.failures = self._state.failures + 1 if failed else 0
-            if self._state.failures >= _GIVE_UP and self.stopped is None:
-                self.stopped = f"{_GIVE_UP} requests in a row failed: {done.problem}"
+            if self._state.failures >= GIVE_UP and self.stopped is None:
+                self.stopped = f"{GIVE_UP} requests in a row failed: {done.problem}"
 
     def _send(self, method: str, url: str, body: bytes) -> _Attempt:
         import httpx

@@ -10,6 +10,7 @@ from r1prov.text import human_bytes, plural, printable, readable, table
 from r1prov.verify.findings import CoverageState
 
 if TYPE_CHECKING:
+    from r1prov.endpoints.report import EndpointReport
     from r1prov.evidence.chain import Chain, Link
     from r1prov.evidence.create import Draft
     from r1prov.evidence.open import Bundle
@@ -40,6 +41,7 @@ def as_text(result: EvidenceResult) -> str:
         rows.append(("manifest", f"{use.name}, sha256:{use.sha256}"))
         rows += [("signer", one) for one in use.signers]
     rows += [(path, f"{one.state.value}: {one.headline}") for path, one in result.exchanges]
+    rows += [(path, _audit_line(one)) for path, one in result.audits]
     lines = [f"{result.verdict.value.upper()} evidence about {printable(index.model)}", ""]
     lines += [f"  {printable(name):<10} {printable(value, limit=1000)}" for name, value in rows]
     lines += _findings(result.findings)
@@ -150,6 +152,11 @@ def _again(result: EvidenceResult) -> str:
     return f"made again it is {result.report.verdict.value}"
 
 
+def _audit_line(report: EndpointReport) -> str:
+    asked = report.sides[0]
+    return f"{asked.name} (model {asked.model}): {report.verdict.value}: {report.headline}"
+
+
 def _short(value: str | None) -> str:
     if value is None:
         return "none"
@@ -206,6 +213,24 @@ def _result(result: EvidenceResult) -> dict[str, object]:
                 "headline": one.headline,
             }
             for path, one in result.exchanges
+        ],
+        "audits": [
+            {
+                "member": path,
+                "url": one.sides[0].name,
+                "claim": one.claim,
+                "verdict": one.verdict.value,
+                "headline": one.headline,
+                "alpha": one.alpha,
+                "requests": one.requests,
+                "log_head": one.log_head,
+                "tests": [
+                    {"name": o.name, "outcome": o.outcome.value, "samples": o.samples}
+                    for o in one.results
+                ],
+                "not_run": [o.name for o in one.not_run],
+            }
+            for path, one in result.audits
         ],
         "findings": [_finding(one) for one in result.findings],
         "coverage": [_covered(one) for one in result.coverage],
