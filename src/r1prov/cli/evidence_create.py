@@ -344,7 +344,6 @@ def _written(
             say(f"{one.rule.id} {printable(one.subject)}: {printable(one.message)}")
         if len(errors) > _NAMED:
             say(f"and {len(errors) - _NAMED:,} more errors: `r1prov evidence verify` shows them")
-        say(f"{verdict.value}: {printable(draft.report.headline)}")
         for path, audit in result.audits:
             told = f"{audit.verdict.value}: {audit.headline}"
             say(f"{path}: {printable(audit.sides[0].name)}: {printable(told, limit=500)}")
@@ -354,6 +353,10 @@ def _written(
             ]
             for row in open_[:_NAMED]:
                 say(f"not checked: {printable(row.item)}: {printable(row.detail, limit=500)}")
+        model = draft.report
+        if verdict is not model.verdict:
+            say(f"the model by itself: {model.verdict.value}")
+        say(f"{verdict.value}: {printable(model.headline)}")
     return verdict.exit_status
 
 
