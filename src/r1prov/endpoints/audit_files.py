@@ -201,7 +201,8 @@ def remake(
             path = Path(settings.reference.file)
             used = judge_reference(files.reference, path, files.signatures, trust, now=now)
         if files.questions is not None and settings.questions is not None:
-            where = f"{subject}/{settings.questions.file}"
+            csv = settings.questions.file.lower().endswith(".csv")
+            where = f"{subject}/questions.{'csv' if csv else 'jsonl'}"
             asked = Asked(
                 questions=parse_question_set(files.questions, subject=where),
                 sha256=settings.questions.sha256,
@@ -212,6 +213,7 @@ def remake(
         return Remade(settings=settings, findings=(_wrong("audit-plan", where, error),))
     if used is not None and used.altered:
         why = used.findings[0].message if used.findings else "a signature is of another content"
+        where = f"{subject}/reference.json"
         return Remade(settings=settings, findings=(finding("audit-plan", where, why),))
     try:
         log = read_log(files.log, files.times, url=settings.url, subject=f"{subject}/exchanges")

@@ -33,7 +33,6 @@ class RecordedLog:
     Attributes:
         head: Its last record.
         requests: Completions that were asked for, retries included.
-        tokens: Prompt and completion tokens of the answers, as counted by the endpoint.
         started: When the first was sent.
         finished: When the last one had been answered.
         elsewhere: URLs of requests that did not go to the audited address.
@@ -43,7 +42,6 @@ class RecordedLog:
 
     head: Head
     requests: int = 0
-    tokens: int = 0
     started: datetime | None = None
     finished: datetime | None = None
     elsewhere: list[str] = field(default_factory=list)
@@ -99,10 +97,6 @@ def read_log(raw: bytes, times: bytes, *, url: str, subject: str) -> RecordedLog
 
 def _count(found: RecordedLog, exchange: Exchange) -> None:
     found.requests += 1
-    if exchange.response.status == 200:
-        usage = answer_of(exchange, (), 0).usage
-        if usage is not None:
-            found.tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
     started, finished = exchange.started_at, exchange.finished_at or exchange.started_at
     if started is not None and (found.started is None or started < found.started):
         found.started = started.astimezone(UTC)
@@ -120,6 +114,7 @@ class OfflineClient(Client):
 
     Attributes:
         failed: Requests of the audit that the log shows without an answer.
+        tokens: Prompt and completion tokens of the answers, as the endpoint counted them.
     """
 
     def __init__(self, url: str, model: str, log: RecordedLog) -> None:
@@ -131,6 +126,7 @@ class OfflineClient(Client):
         self.stopped: str | None = None
         self.replayed = 0
         self.failed = 0
+        self.tokens = 0
         self._recorded = log
         self._number = 0
         self._in_a_row = 0
@@ -166,9 +162,13 @@ class OfflineClient(Client):
         self.replayed += 1
         self._in_a_row = 0
         exchange = found.exchange
+        answer = answer_of(exchange, found.arrivals, number)
+        if answer.usage is not None:
+            usage = answer.usage
+            self.tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
         return Reply(
             request=request,
-            answer=answer_of(exchange, found.arrivals, number),
+            answer=answer,
             exchange=exchange,
             number=number,
             seconds=_seconds(exchange),

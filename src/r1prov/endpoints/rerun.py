@@ -88,7 +88,7 @@ def rerun(
         report=replace(
             report,
             requests=log.requests,
-            tokens=log.tokens,
+            tokens=client.tokens,
             replayed=0,
             started_at=log.started or _EPOCH,
             finished_at=log.finished or _EPOCH,

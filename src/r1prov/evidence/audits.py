@@ -48,6 +48,7 @@ _SKEW: Final = timedelta(minutes=5)
 # After this long an audit is told to be old, whatever a policy takes.
 _OLD: Final = timedelta(days=30)
 _SHOWN: Final = 5
+_FIRST: Final = frozenset({"verdict", "claim", "log.head"})
 # Places of a report that say what was decided; the rest are figures.
 _DECIDING: Final = re.compile(
     r"kind|verdict|exit_status|claim|sides.*|alpha|requests|tokens|seed|log.*|not_run.*"
@@ -330,7 +331,10 @@ class _Run:
         found = differences(value, made.again.report)
         if not found:
             return
-        deciding = [one for one in found if _DECIDING.fullmatch(one.partition(": ")[0])]
+        places = {one: one.partition(": ")[0] for one in found}
+        deciding = [one for one in found if _DECIDING.fullmatch(places[one])]
+        # A log that was cut differs in everything: where it ends says so best.
+        deciding.sort(key=lambda one: places[one] not in _FIRST)
         settings = made.settings
         same = (
             settings.version == r1prov.__version__ and settings.libraries == installed_libraries()
