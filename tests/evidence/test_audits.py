@@ -102,7 +102,7 @@ def test_any_byte_of_a_member_by_someone_without_the_key(made: Audits, liar: Lia
         assert result.audits == ()
 
 
-def reports_of(liar: Liar) -> dict[str, Any]:
+def reports_of(liar: Liar) -> Any:
     return json.loads(liar.members()[f"{FOLDER}/report.json"])
 
 
@@ -126,7 +126,7 @@ def test_every_figure_of_a_report_counts(made: Audits, liar: Liar) -> None:
     again = made.case.verify(liar.raw).audits[0][1]
     value = reports_of(liar)
     assert differences(value, again) == []
-    for change in (
+    changes: list[dict[str, Any]] = [
         {"alpha": 1e-9},
         {"requests": 1},
         {"seed": 7},
@@ -139,11 +139,13 @@ def test_every_figure_of_a_report_counts(made: Audits, liar: Liar) -> None:
         {"findings": [{"name": "audit-stopped"}]},
         {"plots": {}},
         {"sides": [{"role": "endpoint", "name": "https://api.example", "model": "x"}]},
-    ):
+    ]
+    for change in changes:
         found = differences(value | change, again)
         assert found, change
         assert all(one.startswith(next(iter(change))) for one in found)
-    for other in (None, 7, [], "x", {}):
+    others: list[Any] = [None, 7, [], "x", {}]
+    for other in others:
         assert differences(other, again)
     # Who signed a reference is judged by whoever looks, and the version is told apart.
     signed = [one | {"detail": "somebody else"} for one in value["sides"]]
@@ -229,9 +231,7 @@ def test_requests_to_another_address(made: Audits, liar: Liar) -> None:
         {"reference": None, "streams": 2, "run_all": True},
     ],
 )
-def test_a_plan_that_leaves_out_what_was_asked(
-    made: Audits, change: dict[str, Any]
-) -> None:
+def test_a_plan_that_leaves_out_what_was_asked(made: Audits, change: dict[str, Any]) -> None:
     """With the report made to fit: the answers that nobody asks for any more give it away."""
     files = made.honest
     smaller = AuditFiles(

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from r1prov.cli import endpoint_options as options
+from r1prov.responses.redaction import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from r1prov.endpoints.acceptance import EndpointCriteria
     from r1prov.endpoints.audit import Audit
     from r1prov.endpoints.audit_files import AuditFiles
     from r1prov.endpoints.report import EndpointReport
@@ -44,6 +46,12 @@ SampleCount = Annotated[
     int | None,
     typer.Option(
         "--samples", min=2, metavar="N", help="Completions a prompt; as many as recorded."
+    ),
+]
+PolicyTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy", metavar="FILE", help="Policy file whose table [endpoint] the audit must meet."
     ),
 ]
 
@@ -111,11 +119,62 @@ class ReadyAudit:
         """Make it."""
         return self.audit.run()
 
+    def held_to(self, criteria: EndpointCriteria, report: EndpointReport) -> EndpointReport:
+        """Its report with what it lacks of the criteria as findings.
+
+        A criterion about weights is left to a bundle, which has their manifest.
+        """
+        from dataclasses import replace
+        from datetime import UTC, datetime
+
+        from r1prov.endpoints.acceptance import JudgedAudit, judge_audits
+
+        client, used = self.audit.client, self.audit.reference
+        weights = used.reference.weights if used is not None else None
+        judged = JudgedAudit(
+            name="endpoint",
+            url=redact_url(client.url)[0],
+            report=report,
+            finished=report.finished_at,
+            failed=client.failed,
+            signers=frozenset() if used is None else used.key_ids,
+            reference_manifest=None if weights is None else weights.manifest_sha256,
+        )
+        found = judge_audits(
+            replace(criteria, reference_weights=False),
+            [judged],
+            at=datetime.now(UTC),
+            manifest=None,
+        )
+        return replace(report, findings=(*report.findings, *found))
+
     def files(self) -> AuditFiles:
         """What it left behind."""
         from r1prov.endpoints.audit_files import load_audit
 
         return load_audit(self.log, reference=self.what.reference, questions=self.what.questions)
+
+
+def criteria_of(policy: Path | None) -> EndpointCriteria | None:
+    """The table `[endpoint]` of a policy file that was named.
+
+    Raises:
+        PolicyError: It has none, or it is malformed.
+    """
+    from r1prov.endpoints.acceptance import read_endpoint_criteria
+    from r1prov.errors import PolicyError
+
+    if policy is None:
+        return None
+    found = read_endpoint_criteria(policy)
+    if found is None:
+        raise PolicyError("has no table [endpoint]", subject=str(policy))
+    return found
+
+
+def falls_short(report: EndpointReport) -> bool:
+    """Whether a criterion of a policy is not met."""
+    return any(one.rule.name.startswith("endpoint-") for one in report.findings)
 
 
 @contextmanager

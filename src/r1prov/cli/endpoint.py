@@ -54,6 +54,7 @@ def audit(
     concurrency: options.Concurrency = 4,
     timeout: options.Timeout = 300.0,
     retries: options.Retries = 4,
+    policy: audits.PolicyTable = None,
     keys: Keys = None,
     format: EndpointFormat = EndpointFormat.TEXT,  # noqa: A002 - the option is called --format
     output: Output = None,
@@ -64,7 +65,8 @@ def audit(
 
     Never `genuine`: that takes signed answers and verified weights. The cheapest tests come first;
     a contradiction is decisive only where independent tests agree and a repeat confirms it. Exit
-    status 0 consistent, 1 inconsistent, 3 not testable. API keys come from the environment alone.
+    status 0 consistent, 1 inconsistent or short of --policy, 3 not testable. API keys come from
+    the environment alone.
 
     \b
     Examples:
@@ -109,6 +111,10 @@ def audit(
         retries=retries,
         quiet=quiet,
     )
+    criteria = audits.criteria_of(policy)
     with audits.prepared(what, how) as ready:
         report = ready.run()
-    return options.show(report, format, output, quiet=quiet, no_color=no_color)
+    if criteria is not None:
+        report = ready.held_to(criteria, report)
+    status = options.show(report, format, output, quiet=quiet, no_color=no_color)
+    return 1 if audits.falls_short(report) else status
