@@ -25,7 +25,7 @@ class Change:
     """What is another from one bundle to the next.
 
     Attributes:
-        what: A file of the model, `manifest`, `verdict` or `r1prov`.
+        what: A file of the model, `manifest`, `verdict`, `r1prov`, or `audit of URL`.
         before: What it was; None if it is new.
         after: What it is; None if it is gone.
     """
@@ -162,7 +162,23 @@ def _changes(before: EvidenceResult | None, after: EvidenceResult) -> tuple[Chan
     ):
         if was != now:
             found.append(Change(what=what, before=was, after=now))
+    had, has = _audits(before), _audits(after)
+    found += [
+        Change(what=f"audit of {url}", before=had.get(url), after=has.get(url))
+        for url in sorted(had.keys() | has.keys())
+        if had.get(url) != has.get(url)
+    ]
     return tuple(found)
+
+
+def _audits(result: EvidenceResult) -> dict[str, str]:
+    """Address to the verdict of its audit, by claim; of several the worst is told last."""
+    found: dict[str, str] = {}
+    for _, report in result.audits:
+        url = report.sides[0].name
+        told = f"{report.verdict.value} with {report.claim}"
+        found[url] = f"{found[url]}, {told}" if url in found else told
+    return found
 
 
 def _manifest(result: EvidenceResult) -> str | None:

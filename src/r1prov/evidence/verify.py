@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from r1prov.endpoints.acceptance import EndpointCriteria
     from r1prov.endpoints.report import EndpointReport
     from r1prov.responses.report import ExchangeReport
     from r1prov.stores.base import Store
@@ -94,6 +95,9 @@ class Demands:
         expect: The model that it must be, or `full`.
         policy: Policy instead of that of the bundle.
         responses: What counts of signed API answers; with the pinned keys.
+        endpoint: What is demanded of audits of endpoints; it takes the place of what the policy
+            in the bundle says where there is a `policy`.
+        tokenizer: File or directory of a tokenizer that audits were made with.
         openings: File of openings for redacted exchanges.
         model: The model at hand.
         workers: Hashing threads.
@@ -102,6 +106,8 @@ class Demands:
     expect: str | None = None
     policy: PolicyFile | None = None
     responses: ResponsePolicy = field(default_factory=ResponsePolicy)
+    endpoint: EndpointCriteria | None = None
+    tokenizer: Path | None = None
     openings: Path | None = None
     model: Store | None = None
     workers: int | None = None
@@ -150,6 +156,7 @@ def verify_evidence(
     run.signed()
     report, digests = None, {}
     exchanges: list[tuple[str, ExchangeReport]] = []
+    audits: tuple[tuple[str, EndpointReport], ...] = ()
     if bundle.findings:
         run.skip("verdict on the model", "not made again: members are not those that were signed")
     else:
@@ -166,6 +173,7 @@ def verify_evidence(
         )
         run.replayed(report)
         exchanges = run.exchanges(demands, judged)
+        audits = run.audits(demands, authorities, judged)
         run.unchecked()
         if demands.model is not None:
             found, coverage = compare_with_model(
@@ -187,6 +195,7 @@ def verify_evidence(
         judged_at=judged,
         report=report,
         exchanges=tuple(exchanges),
+        audits=audits,
         findings=findings,
         coverage=covered,
         digests=digests,
@@ -336,6 +345,30 @@ class _Run:
                     Coverage(part.path, CoverageState.CHECKED, report.headline, required=False)
                 )
         return found
+
+    def audits(
+        self, demands: Demands, authorities: Authorities, at: datetime
+    ) -> tuple[tuple[str, EndpointReport], ...]:
+        """Make audits of endpoints again, and hold them against what is demanded."""
+        from r1prov.endpoints.acceptance import parse_endpoint_criteria
+        from r1prov.evidence.audits import check_audits
+
+        criteria = demands.endpoint
+        named = self.index.policy
+        if criteria is None and demands.policy is None and named is not None:
+            where = f"{self.bundle.subject}, {named}"
+            criteria = parse_endpoint_criteria(self.bundle.payload[named], subject=where)
+        found = check_audits(
+            self.bundle,
+            trust=authorities.trust,
+            shelf=authorities.shelf,
+            criteria=criteria,
+            tokenizer=demands.tokenizer,
+            at=at,
+        )
+        self.findings += found.findings
+        self.coverage += found.coverage
+        return found.reports
 
     def unchecked(self) -> None:
         """What is bound by its digest and not looked into."""
