@@ -26,7 +26,7 @@ from r1prov.cli.app import run
 NAME = "all-MiniLM-L6-v2"
 MANIFEST = ROOT / "manifests" / f"{NAME}.toml"
 PROMPTS = ("Name a colour.", "What do cats like?", "Is the earth round?", "Count to three.")
-ANNEXES = ("acceptance-weights.toml", "acceptance-service.toml")
+ANNEXES = ("acceptance-weights.toml", "acceptance-service.toml", "acceptance-endpoint.toml")
 
 
 def free_port() -> int:
@@ -88,7 +88,7 @@ def parties(
         for who in ("Supplier", "Buyer"):
             for name in ANNEXES:
                 fill = subject(f"http://127.0.0.1:{port}")
-                if name == ANNEXES[0]:
+                if name != ANNEXES[1]:
                     fill = {k: v for k, v in fill.items() if k in FOR_WEIGHTS}
                 (found.folder(who) / name).write_text(filled(name, fill))
         buyer = found.folder("Buyer")
@@ -119,7 +119,7 @@ def questions() -> str:
 @pytest.fixture(scope="module")
 def walked(parties: Parties) -> Parties:
     """Everything was done once, and nothing was wrong."""
-    parties.walk("B.2", "B.3", "B.4")
+    parties.walk("B.2", "B.3.1", "B.3.2", "B.3.3", "B.3.4", "B.4")
     return parties
 
 
@@ -152,7 +152,7 @@ def flip_one_bit(model: Path) -> None:
 def test_all_is_well(walked: Parties) -> None:
     assert len(walked.ran) > 30
     for step in steps():
-        if step.line:
+        if step.line and step.section != "B.3.5":  # test_criteria_of_audits.py
             found = {status for _, line, status in walked.ran if line == step.line}
             assert found == {step.status or 0}, step.line
 

@@ -27,10 +27,10 @@ from r1prov.responses.policy import COVER, DEFAULT_MAX_AGE, DEFAULT_SKEW, load_r
 from r1prov.trust.directories import load_trust_directory
 from r1prov.verify.policy_file import load_policy
 
-POLICIES = ("acceptance-weights.toml", "acceptance-service.toml")
+POLICIES = ("acceptance-weights.toml", "acceptance-service.toml", "acceptance-endpoint.toml")
 _FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _ITEM = re.compile(
-    r"^(?:\| )?(#+ [\dA-Z.]+|B\.\d\.\d|\d+\.\d+|[WESBC]-\d+)(?= |\.? )", re.MULTILINE
+    r"^(?:\| )?(#+ [\dA-Z.]+|B\.\d\.\d|\d+\.\d+|[WESBPC]-\d+)(?= |\.? )", re.MULTILINE
 )
 # Not in a link, and not the mark of a line that is to be filled in.
 _OPEN = {"en": re.compile(r"(?<![\w`])\[(?!#)[^\]]+\](?!\()"), "zh": re.compile(r"【[^】]+】")}
@@ -56,7 +56,7 @@ def test_both_languages_say_the_same(name: str) -> None:
     assert len(english) > 10
     for number, text in english.items():
         other, where = chinese[number], f"{name} {number}"
-        for what in (r"`[^`]+`", r"R1P\d{3}", r"[WESBC]-\d+|B\.\d(?:\.\d)?"):
+        for what in (r"`[^`]+`", r"R1P\d{3}", r"[WESBPC]-\d+|B\.\d(?:\.\d)?"):
             assert Counter(re.findall(what, text)) == Counter(re.findall(what, other)), where
         found = [
             sorted(_NUMBER.findall(re.sub(r"`[^`]+`|\]\([^)]*\)", "", one)))
@@ -109,8 +109,8 @@ def test_every_key_of_a_policy_stands_in_the_table_of_both_languages(name: str) 
     everywhere = {
         key for one in POLICIES for key in policy_keys(tomllib.loads((KIT / one).read_text()))
     }
-    stated = {k for one in criteria() if one.number[0] in "WS" for k in one.keys}
-    assert stated - {"incomplete"} == everywhere
+    stated = {k for one in criteria() if one.number[0] in "WSP" for k in one.keys}
+    assert stated - {"incomplete", "consistent"} == everywhere
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -123,7 +123,7 @@ def test_every_line_of_a_policy_names_the_criterion_that_it_serves(name: str) ->
     ]
     assert len(lines) > 10
     for line in lines:
-        marks = re.findall(r"# ([WS]-\d+)", line)
+        marks = re.findall(r"# ([WSP]-\d+)", line)
         assert len(marks) == 1, line
         assert line.split(" = ")[0] in rows[marks[0]], line
 

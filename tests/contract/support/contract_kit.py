@@ -19,7 +19,7 @@ PARTIES = {
 }
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _RULE = re.compile(r"(R1P\d{3}) `([a-z-]+)`")
-_ROW = re.compile(r"^\| ([WESB]-\d+) \|(.*)\|$", re.MULTILINE)
+_ROW = re.compile(r"^\| ([WESBP]-\d+) \|(.*)\|$", re.MULTILINE)
 _FILLED = re.compile(r"^(\w+) = (.*?)(\s*)# (.*)$")
 
 
@@ -112,7 +112,7 @@ def policy_keys(value: object) -> Iterator[str]:
             yield from policy_keys(inner)
 
 
-_GROUPS = {"models", "rules", "responses", "keys", "promised"}
+_GROUPS = {"models", "rules", "responses", "keys", "promised", "endpoint"}
 
 
 def _groups(value: object) -> bool:
