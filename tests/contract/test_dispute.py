@@ -124,7 +124,7 @@ def walked(parties: Parties) -> Parties:
 
 
 @pytest.fixture
-def again(parties: Parties, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parties]:
+def again(parties: Parties, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parties:
     """The same parties when they have signed, with weights that may be changed."""
     home = tmp_path / "again"
     home.mkdir()
