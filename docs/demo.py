@@ -5,8 +5,8 @@
 2. DeepSeek-R1 at full scale: the true headers of all 163 shards (91,991 tensors) over sparse data,
    identified; the same for a distill; and that distill under R1's config and name.
 3. What most copies are: that distill as a GGUF file under R1's name.
-4. Evidence for others: a signed bundle, verified offline by whoever pinned the maker's key, and held
-   against the altered copy.
+4. Evidence for others: a signed bundle, verified offline by whoever pinned the maker's key, and
+   held against the altered copy.
 
 Every line below a `$` is what the command printed. The script exits 1 if any command ends with
 another status than the one it must end with.

@@ -64,7 +64,7 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any
         pem.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     )
 
-    def judge(exchange: Exchange, **fill: str) -> tuple[int, set[str]]:
+    def judge(exchange: Exchange, **fill: str | None) -> tuple[int, set[str]]:
         Path(POLICY).write_text(filled(POLICY, FILL | fill))
         Path("exchange.json").write_bytes(exchange_to_json(exchange))
         verify = ["response", "verify", "exchange.json", "--policy", POLICY]

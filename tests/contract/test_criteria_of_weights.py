@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from contract_kit import criteria, filled
@@ -46,8 +47,8 @@ class Delivery:
     def sign(self, *changes: tuple[str, str], key: str = "k.key", create: bool = False) -> None:
         """Change the manifest, or make it anew from the model, and have a key sign it."""
         path = self.folder / "m.toml"
-        for old in self.folder.glob("m.toml.*"):
-            old.unlink()
+        for bundle in self.folder.glob("m.toml.*"):
+            bundle.unlink()
         if create:
             path.unlink()
             call("manifest", "create", "model", "--name", "m", "-o", "m.toml")
@@ -58,7 +59,7 @@ class Delivery:
         path.write_text(text)
         call("manifest", "sign", "m.toml", "--key", key)
 
-    def accept(self, pinned: str | None = None) -> tuple[int, dict[str, object]]:
+    def accept(self, pinned: str | None = None) -> tuple[int, dict[str, Any]]:
         """Run the acceptance; exit status and the report."""
         digest = pinned or hashlib.sha256((self.folder / self.manifest).read_bytes()).hexdigest()
         values: dict[str, str | None] = {

@@ -124,7 +124,7 @@ def walked(parties: Parties) -> Parties:
 
 
 @pytest.fixture
-def again(parties: Parties, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parties]:
+def again(parties: Parties, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parties:
     """The same parties when they have signed, with weights that may be changed."""
     home = tmp_path / "again"
     home.mkdir()
@@ -175,6 +175,7 @@ def test_one_bit_is_refused_at_delivery(again: Parties, capsys: pytest.CaptureFi
     assert "error R1P004 file-digest: model.safetensors" in out
     assert "R1P004 model.safetensors: the content is not what the manifest says" in err
     assert "fail: against all-MiniLM-L6-v2" in err
+    assert "whoever trusts as you do" not in err  # the authority of time is pinned
     # The rejection is evidence: the Supplier verifies it, and sees the same criterion.
     bundle = again.folder("Supplier") / "accepted.zip"
     assert run(["evidence", "verify", str(bundle), "--keys", "../Buyer/pinned"]) == 1
