@@ -275,3 +275,11 @@ MAX_ATTENTION_PROMPT_TOKENS: Final = 1_024
 MAX_ATTENTION_TOKENS: Final = 16_384
 # Query rows whose scores exist at once: 64 heads by 256 rows by 1,024 keys are 134 MB of doubles.
 ATTENTION_BLOCK_ROWS: Final = 256
+# Audits of endpoints in evidence. Exchanges of one: 5,000 requests of 50 kB each.
+MAX_ENDPOINT_LOG_BYTES: Final = 256 * 1024 * 1024
+# What an audit was to do: some thirty settings.
+MAX_ENDPOINT_PLAN_BYTES: Final = 64 * 1024
+# Requests that a plan of a stranger may come to when it is run again: each takes room.
+MAX_PLANNED_REQUESTS: Final = 200_000
+# Endpoints of one bundle.
+MAX_EVIDENCE_AUDITS: Final = 100
