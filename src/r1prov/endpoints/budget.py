@@ -7,12 +7,8 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from r1prov.errors import InputError, LimitExceeded
+from r1prov.errors import BudgetSpent, InputError
 from r1prov.text import plural, printable, quoted
-
-
-class BudgetSpent(LimitExceeded):
-    """The next request would go beyond what the user allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +103,8 @@ def _price(row: Mapping[str, object], name: str, subject: str) -> float:
 class Budget:
     """Counts what is spent, and refuses what would be too much. Safe to use from threads.
 
-    A request holds its estimate until the endpoint has counted. An endpoint that counts too little
-    bills too little; where it does not count, the estimate stays.
+    A request holds its estimate until the endpoint has counted, and more while its stream runs on.
+    Where it does not count, what was held stays spent.
 
     Args:
         max_requests: Retries included; None for no cap.
@@ -143,6 +139,22 @@ class Budget:
                     hint="raise --max-tokens, and go on with --resume",
                 )
             self.requests += 1
+            self._held += tokens
+
+    def extend(self, tokens: int) -> None:
+        """Allow so many tokens more for a request whose answer runs on.
+
+        Raises:
+            BudgetSpent: It would be too much.
+        """
+        with self._lock:
+            spent = self.tokens + self._held
+            if self.max_tokens is not None and spent + tokens > self.max_tokens:
+                raise BudgetSpent(
+                    f"an answer ran over what it was allowed, and over what is left of the budget "
+                    f"of {self.max_tokens:,} tokens",
+                    hint="the endpoint does not heed `max_tokens`",
+                )
             self._held += tokens
 
     def settle(self, held: int, spent: int) -> None:

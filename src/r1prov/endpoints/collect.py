@@ -34,6 +34,7 @@ class Collector:
     fingerprint: str | None = None
     finish_reason: str | None = None
     error: str | None = None
+    error_code: int | None = None
     usage: Usage | None = None
     shape: ReasoningShape = ReasoningShape.NONE
     spoken: bool = False
@@ -52,6 +53,8 @@ class Collector:
         problem = message.get("error")
         if problem is not None and problem != "":
             self.error = _error_text(problem)
+            code = problem.get("code") if isinstance(problem, dict) else None
+            self.error_code = code if type(code) is int else None
             return
         self.id = self._text(message, "id") or self.id
         self.model = self._text(message, "model") or self.model
