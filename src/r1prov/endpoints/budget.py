@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from r1prov.errors import BudgetSpent, InputError
 from r1prov.text import plural, printable, quoted
 
+_PRICES = ("prompt", "completion")
+
 
 @dataclass(frozen=True, slots=True)
 class Prices:
@@ -82,15 +84,30 @@ def parse_prices(raw: bytes, *, model: str, subject: str) -> Prices:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"no TOML: {error}", subject=subject) from None
     currency = value.get("currency", "USD")
+    if not isinstance(currency, str) or not currency.strip():
+        raise InputError('`currency` is no name of one, such as "USD"', subject=subject)
+    for name, row in value.items():
+        if name != "currency":
+            _check_row(name, row, subject)
     row = value.get(model, value.get("*"))
-    if not isinstance(row, dict) or not isinstance(currency, str):
+    if not isinstance(row, dict):
         raise InputError(
             f"has no prices of {quoted(model)}",
             subject=subject,
             hint='write: ["MODEL"], and below it prompt = 0.55 and completion = 2.19',
         )
-    prompt, completion = (_price(row, name, subject) for name in ("prompt", "completion"))
+    prompt, completion = (_price(row, name, subject) for name in _PRICES)
     return Prices(prompt, completion, currency)
+
+
+def _check_row(model: str, row: object, subject: str) -> None:
+    """Refuse what is no row of prices: a slip of the pen must not make a run look cheap."""
+    if not isinstance(row, dict) or set(row) != set(_PRICES):
+        raise InputError(
+            f"the prices of {quoted(model)} are not just prompt and completion", subject=subject
+        )
+    for name in _PRICES:
+        _price(row, name, subject)
 
 
 def _price(row: Mapping[str, object], name: str, subject: str) -> float:

@@ -14,11 +14,9 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from r1prov.endpoints.answer import Answer
+from r1prov.endpoints.attempt import Attempt, Hold, retry_after, seconds, spent
 from r1prov.endpoints.budget import Budget
 from r1prov.endpoints.chat import (
     ChatRequest,
@@ -30,12 +28,18 @@ from r1prov.endpoints.chat import (
 )
 from r1prov.endpoints.journal import (
     RETRIED,
-    Arrivals,
     Journal,
     append_times,
     broke_off,
 )
-from r1prov.endpoints.wire import Deadline, Keeper, LastExchange, Manners, http_client
+from r1prov.endpoints.wire import (
+    Deadline,
+    Keeper,
+    LastExchange,
+    Manners,
+    http_client,
+    sent_url,
+)
 from r1prov.errors import BudgetSpent, Unreadable
 from r1prov.limits import (
     ANSWER_SECONDS,
@@ -43,7 +47,7 @@ from r1prov.limits import (
     MAX_ARRIVALS,
     MAX_RETRY_AFTER_SECONDS,
 )
-from r1prov.responses.exchange import Exchange, field_values
+from r1prov.responses.exchange import Exchange
 from r1prov.responses.redaction import redact_url
 from r1prov.text import quoted
 
@@ -59,23 +63,6 @@ _INTERRUPTED = "interrupted"
 # Statuses of servers that know no `stream_options`: some say it is malformed, some that it is
 # not to be processed.
 _UNKNOWN_FIELD = frozenset({400, 422})
-# What a stream is allowed at a time once it runs over what it was asked for.
-_MORE_TOKENS = 64
-# No tokenizer takes fewer tokens than one for so many bytes of what a model writes.
-_MOST_BYTES_A_TOKEN = 16
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """One request on the wire and what became of it."""
-
-    exchange: Exchange | None = None
-    arrivals: Arrivals = ()
-    seconds: float | None = None
-    problem: str | None = None
-    retry_after: float | None = None
-    answer: Answer | None = None
-    again: bool = True  # whether the same request may fare better
 
 
 @dataclass(slots=True)
@@ -135,8 +122,7 @@ class Client:
         self._http = http_client(
             Keeper(log, self._last, key), key, self.manners, self._deadline, self._interrupted
         )
-        # As it is sent, which is how the log has it.
-        self.url = str(self._http.build_request("POST", asked).url)
+        self.url = sent_url(self._http, asked)
         self._models_url = listed
         self._shown = redact_url(self.url)[0]
 
@@ -162,7 +148,7 @@ class Client:
         Raises:
             Unreadable: None came, or the endpoint refuses the key.
         """
-        done = _Attempt(problem="no answer")
+        done = Attempt(problem="no answer")
         for attempt in range(self.manners.retries + 1):
             self._wait()
             done = self._send("GET", self._models_url, b"")
@@ -231,6 +217,16 @@ class Client:
             problem=done.problem,
         )
 
+    def declined(self, request: ChatRequest, why: str) -> Reply:
+        """Stands for the reply to a request that is not sent."""
+        return Reply(
+            request=request,
+            answer=no_answer(self.model),
+            exchange=None,
+            number=self._state.number,
+            problem=why,
+        )
+
     def _bodies(self, request: ChatRequest) -> list[bytes]:
         """The request's body, and the one for servers that know no `stream_options`."""
         usual = request.body(self.model)
@@ -239,7 +235,7 @@ class Client:
             return [usual]
         return [usual, plain] if self._state.include_usage else [plain]
 
-    def _replayed(self, request: ChatRequest) -> _Attempt | None:
+    def _replayed(self, request: ChatRequest) -> Attempt | None:
         if self._journal is None:
             return None
         bodies = self._bodies(request)
@@ -251,10 +247,10 @@ class Client:
                 continue  # as in the run that is gone on with: asked again without the options
             if len(bodies) > 1 and body is bodies[1]:
                 self._state.include_usage = False
-            return _Attempt(found.exchange, found.arrivals, _seconds(found.exchange))
+            return Attempt(found.exchange, found.arrivals, seconds(found.exchange))
         return None
 
-    def _sent(self, request: ChatRequest) -> _Attempt:
+    def _sent(self, request: ChatRequest) -> Attempt:
         bodies = self._bodies(request)
         done = self._retried(request, bodies[0])
         refused = done.exchange is not None and _is_unknown(done.exchange)
@@ -266,24 +262,24 @@ class Client:
                 return plain
         return done
 
-    def _retried(self, request: ChatRequest, body: bytes) -> _Attempt:
+    def _retried(self, request: ChatRequest, body: bytes) -> Attempt:
         held = request.prompt_estimate + (request.max_tokens or 0)
-        done = _Attempt(problem="not asked")
+        done = Attempt(problem="not asked")
         for attempt in range(self.manners.retries + 1):
             if self.stopped is not None:
-                return _Attempt(problem=self.stopped)
+                return Attempt(problem=self.stopped)
             self._wait()
             try:
                 self.budget.take(held)
             except BudgetSpent as error:
                 self.stopped = error.message
-                return _Attempt(problem=error.message)
-            hold = _Hold(self.budget, request.max_tokens or held, held)
-            done = _Attempt(problem="not asked")
+                return Attempt(problem=error.message)
+            hold = Hold(self.budget, request.max_tokens or held, held)
+            done = Attempt(problem="not asked")
             try:
                 done = self._send("POST", self.url, body, hold if request.stream else None)
             finally:
-                self.budget.settle(hold.tokens, _spent(done, hold.tokens))
+                self.budget.settle(hold.tokens, spent(done, hold.tokens))
             if done.problem is None or not done.again:
                 return done
             if done.retry_after is not None and done.retry_after > MAX_RETRY_AFTER_SECONDS:
@@ -315,14 +311,14 @@ class Client:
                 return
             time.sleep(min(left, _NAP))
 
-    def _note(self, done: _Attempt) -> None:
+    def _note(self, done: Attempt) -> None:
         with self._state.lock:
             failed = done.exchange is None or done.problem is not None
             self._state.failures = self._state.failures + 1 if failed else 0
             if self._state.failures >= _GIVE_UP and self.stopped is None:
                 self.stopped = f"{_GIVE_UP} requests in a row failed: {done.problem}"
 
-    def _send(self, method: str, url: str, body: bytes, hold: _Hold | None = None) -> _Attempt:
+    def _send(self, method: str, url: str, body: bytes, hold: Hold | None = None) -> Attempt:
         import httpcore
         import httpx
 
@@ -363,14 +359,14 @@ class Client:
         if self._last.refused is not None:
             problem = f"what {self._shown} answered cannot be kept: {self._last.refused}"
         if exchange is None:
-            return _Attempt(problem=problem or f"{self._shown} gave no answer", again=again)
-        done = _Attempt(exchange, tuple(arrivals), time.monotonic() - start, problem, again=again)
+            return Attempt(problem=problem or f"{self._shown} gave no answer", again=again)
+        done = Attempt(exchange, tuple(arrivals), time.monotonic() - start, problem, again=again)
         status = exchange.response.status
         if head is not None and status == 200 and problem is None:
             append_times(self._log.path, head, done.arrivals)
         if status in RETRIED:
             done.problem = f"status {status} of {self._shown}"
-            done.retry_after = _retry_after(exchange)
+            done.retry_after = retry_after(exchange)
         elif status in (401, 402, 403):
             done.problem = f"the endpoint refuses the key (status {status})"
             done.again = False
@@ -391,75 +387,6 @@ class Client:
         return quoted(text.replace(self._key, "[API key]") if self._key else text, limit=200)
 
 
-class _Hold:
-    """Tokens that are held for one request, more of them while its stream runs on.
-
-    A server that does not heed `max_tokens` is read no further than the budget goes. An event has
-    a token at least, but for hosts that send parts of tokens: these hold more for a while.
-
-    Args:
-        budget: It.
-        completion: Tokens that were asked for.
-        tokens: That were taken from the budget for it.
-    """
-
-    def __init__(self, budget: Budget, completion: int, tokens: int) -> None:
-        self._budget = budget
-        self._allowed = completion + _MORE_TOKENS  # events without text, first and last
-        self._events = 0
-        self.tokens = tokens
-
-    def feed(self, piece: bytes) -> None:
-        """Count the events of a piece.
-
-        Raises:
-            BudgetSpent: There were too many.
-        """
-        self._events += piece.count(b"data:")
-        while self._events > self._allowed:
-            self._budget.extend(_MORE_TOKENS)
-            self._allowed += _MORE_TOKENS
-            self.tokens += _MORE_TOKENS
-
-
 def _is_unknown(exchange: Exchange) -> bool:
     """Whether a request was refused for what stands in it."""
     return exchange.response.status in _UNKNOWN_FIELD
-
-
-def _spent(done: _Attempt, held: int) -> int:
-    """Tokens of a request as the endpoint counted them, or what was held for it."""
-    exchange, answer = done.exchange, done.answer
-    if exchange is None or exchange.response.status != 200:
-        return 0  # refused requests are not billed
-    usage = None if answer is None else answer.usage
-    if answer is None or usage is None:
-        return held
-    if usage.prompt_tokens is None or usage.completion_tokens is None:
-        return held
-    written = len((answer.reasoning + answer.content).encode())
-    if usage.completion_tokens * _MOST_BYTES_A_TOKEN < written:
-        return held  # nobody counts so few: a cap holds whatever is said
-    return usage.prompt_tokens + usage.completion_tokens
-
-
-def _seconds(exchange: Exchange) -> float | None:
-    if exchange.started_at is None or exchange.finished_at is None:
-        return None
-    return max(0.0, (exchange.finished_at - exchange.started_at).total_seconds())
-
-
-def _retry_after(exchange: Exchange) -> float | None:
-    """Seconds of a `Retry-After` (RFC 9110 section 10.2.3); None if absent or malformed."""
-    values = field_values(exchange.response.headers, "retry-after")
-    if not values:
-        return None
-    if values[0].isascii() and values[0].isdigit():
-        return float(values[0][:10])  # three centuries, should it be longer
-    try:
-        then = parsedate_to_datetime(values[0])
-    except (ValueError, IndexError, OverflowError):
-        return None
-    if then.tzinfo is None:
-        then = then.replace(tzinfo=UTC)
-    return max(0.0, (then - datetime.now(UTC)).total_seconds())

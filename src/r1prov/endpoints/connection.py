@@ -138,6 +138,7 @@ class PatientTransport(httpx.BaseTransport):
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; its answer is read as it arrives."""
         url = request.url
         answer = self._pool.handle_request(
             httpcore.Request(
@@ -158,4 +159,5 @@ class PatientTransport(httpx.BaseTransport):
         )
 
     def close(self) -> None:
+        """Close every connection."""
         self._pool.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from r1prov.errors import ExchangeError, UsageError
 from r1prov.limits import MAX_ANSWER_BYTES
+from r1prov.text import quoted
 
 if TYPE_CHECKING:
     import httpx
@@ -101,7 +102,7 @@ class Keeper:
 
 
 def without_key(exchange: Exchange, key: str | None) -> Exchange:
-    """What replies carry: without the key, which some servers send back, so that nothing shows it."""
+    """What replies carry: without the key, which some servers send back to be shown."""
     request, response = replace(exchange.request, headers=()), exchange.response
     if key is not None and response.body is not None and key.encode() in response.body:
         response = replace(response, body=response.body.replace(key.encode(), b"[API key]"))
@@ -161,3 +162,18 @@ def http_client(
         timeout=manners.timeout,
         trust_env=False,
     )
+
+
+def sent_url(http: httpx.Client, url: str) -> str:
+    """A URL as the client sends it, which is how the log has it.
+
+    Raises:
+        UsageError: The client cannot send it; `http` is closed then.
+    """
+    import httpx
+
+    try:
+        return str(http.build_request("POST", url).url)
+    except (ValueError, httpx.InvalidURL) as error:  # a host name that IDNA does not take
+        http.close()
+        raise UsageError(f"the URL cannot be asked: {quoted(str(error), limit=200)}") from None
