@@ -9,7 +9,7 @@ import typer
 
 from r1prov.cli import endpoint_options as options
 from r1prov.cli import endpoint_session as session
-from r1prov.cli.options import Quiet
+from r1prov.cli.options import Keys, ManifestChoice, Quiet
 from r1prov.cli.signing import OptionalSigningKey
 
 
@@ -45,6 +45,8 @@ def command(
             help="Verify this model and note its manifest; that it is served is your word.",
         ),
     ] = None,
+    manifest: ManifestChoice = None,
+    keys: Keys = None,
     key: OptionalSigningKey = None,
     seed: options.Seed = 0,
     log: options.Log = None,
@@ -109,7 +111,10 @@ def command(
     ) as (client,):
         cost = estimate(plan, chosen, sampling, samples)
         session.agree([cost], [client.model], prices, client.budget, yes=yes, told=told)
-        verified = None if weights is None else weights_of(verify_path(weights, expect=claim))
+        verified = None
+        if weights is not None:
+            told(f"verifying {weights}")
+            verified = weights_of(verify_path(weights, manifest=manifest, expect=claim, keys=keys))
         found = record(
             client,
             chosen,

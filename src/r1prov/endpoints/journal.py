@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -131,10 +132,15 @@ def append_times(log: Path, head: Head, arrivals: Arrivals) -> None:
     value = {"record": head.number, "digest": head.digest, "arrivals": _rounded(arrivals)}
     line = json.dumps(value, separators=(",", ":")).encode() + b"\n"
     path = times_path(log)
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, 0o600)
         try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise Unreadable(f"{path} is no regular file", subject=str(path))
+            if found.st_size and os.pread(descriptor, 1, found.st_size - 1) != b"\n":
+                line = b"\n" + line  # the last line of a run that was killed takes no other along
             os.write(descriptor, line)
         finally:
             os.close(descriptor)
