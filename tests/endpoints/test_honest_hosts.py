@@ -123,9 +123,6 @@ def test_too_few_completions_bear_nothing_out(place):
 MIXED = [
     ("honest-r1", "word-chunks"),
     ("hidden-system-prompt", "affine-billing"),
-    ("chars-over-4", "fixed-chunks"),
-    ("rounded", "usage-without-reasoning"),
-    ("constant", "batched"),
     ("honest-r1", "affine-billing", "chars-over-4", "one-chunk"),
 ]
 

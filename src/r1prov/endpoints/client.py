@@ -326,8 +326,8 @@ class Client:
         arrivals: list[tuple[int, float]] = []
         start, received, problem, again = time.monotonic(), 0, None, True
         headers = {"Content-Type": "application/json"} if body else {}
-        # A header takes no longer than a server may be silent, and the whole of it an hour.
-        self._deadline.at = start + self.manners.timeout
+        # A header takes little longer than a server may be silent, and the whole of it an hour.
+        self._deadline.at = start + 1.5 * self.manners.timeout
         try:
             with self._http.stream(method, url, content=body, headers=headers) as response:
                 self._deadline.at = start + ANSWER_SECONDS
