@@ -129,8 +129,10 @@ def opened(
 def teller(*, quiet: bool) -> Callable[[str], None]:
     """Where a command says what it is doing: stderr, or nowhere."""
     from r1prov.cli.output import say
+    from r1prov.text import printable
 
-    return (lambda _: None) if quiet else say
+    # A line may hold the name of a model as a server told it.
+    return (lambda _: None) if quiet else lambda line: say(printable(line))
 
 
 def agree(
