@@ -19,7 +19,8 @@ from r1prov.endpoints.chat import (
 from r1prov.endpoints.client import Client
 from r1prov.endpoints.journal import Journal, times_path
 from r1prov.endpoints.plan import Plan, estimate
-from r1prov.endpoints.sampling import ask_by_turns
+from r1prov.endpoints.prompt_set import Prompt
+from r1prov.endpoints.sampling import ask_by_turns, schedule
 from r1prov.endpoints.tokens.reference import token_reference
 from r1prov.endpoints.wire import Manners
 from r1prov.errors import InputError, R1ProvError, UsageError
@@ -184,6 +185,23 @@ def test_counts_that_cannot_be_are_not_believed(log):
     with serving("free") as told, client(told, log, budget=Budget(max_tokens=2 * held)) as asked:
         asked.ask_all(ask(*"abcdef"))
     assert (len(told.seen), asked.budget.tokens) == (2, 2 * held)
+
+
+def test_turns_are_random_fair_and_those_of_the_seed():
+    """Each prompt as often to either side, side by side, and either one first as often."""
+    prompts = [Prompt(str(n), f"prompt {n}") for n in range(20)]
+    turns = list(schedule(prompts, range(10), 2, seed=1))
+    assert turns == list(schedule(prompts, range(10), 2, seed=1))
+    other = list(schedule(prompts, range(10), 2, seed=2))
+    assert turns != other
+    assert sorted(map(repr, turns)) == sorted(map(repr, other))
+    pairs = list(zip(turns[::2], turns[1::2], strict=True))
+    assert all(a.prompt == b.prompt and {a.side, b.side} == {0, 1} for a, b in pairs)
+    first = sum(a.side for a, _ in pairs)
+    assert 70 < first < 130  # of 200: outside with a probability of 0.00002
+    # Nor do the samples of a later look come in the order of an earlier one.
+    later = list(schedule(prompts, range(10, 20), 2, seed=1))
+    assert [one.prompt for one in later] != [one.prompt for one in turns]
 
 
 def test_an_estimate_is_never_less_than_what_any_tokenizer_counts():

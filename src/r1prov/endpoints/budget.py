@@ -151,8 +151,9 @@ class Budget:
             spent = self.tokens + self._held
             if self.max_tokens is not None and spent + tokens > self.max_tokens:
                 raise BudgetSpent(
-                    f"of the budget of {self.max_tokens:,} tokens {self.max_tokens - spent:,} are "
-                    f"left, and the next request may need {tokens:,}",
+                    f"of the budget of {self.max_tokens:,} tokens "
+                    f"{max(0, self.max_tokens - spent):,} are left, and the next request may need "
+                    f"{tokens:,}",
                     hint="raise --max-tokens, and go on with --resume",
                 )
             self.requests += 1
