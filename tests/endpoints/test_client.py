@@ -290,6 +290,7 @@ def test_times_go_on_after_a_line_that_was_torn(log):
         path.write_bytes(path.read_bytes()[:-9])
         asked.ask(ask("b")[0])
         found = Journal(log.path).take(asked.url, ask("b")[0].body("m"))
+    assert found is not None
     assert found.arrivals
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -61,7 +62,7 @@ def audit(server, *options):
 
 
 # What is around the weights, and what the report says of it.
-AROUND = {
+AROUND: dict[str, tuple[dict[str, Any], str, str]] = {
     "nothing": ({}, "consistent", ""),
     "a system prompt": (
         {"persona": "hidden-system-prompt"}, "not-testable", "put a text of its own before it"),

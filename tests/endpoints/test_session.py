@@ -221,6 +221,7 @@ def test_a_reference_is_bound_to_weights_that_were_verified(start, place, tmp_pa
     claim = ("--claim", "DeepSeek-R1", "--weights", MINILM, "--log", "c")
     assert command("record", server.url, "--out", "b.json", *few, *claim) in (1, 3)
     assert command("record", server.url, "--out", "b.json", *few, *of, "none", "--log", "d") == 4
+    assert command("record", server.url, "--out", "no/b.json", *few, "--log", "e") == 2
     shutil.rmtree(copy)
     assert not Path("b.json").exists()
     assert len(server.requests) == before
@@ -242,6 +243,24 @@ def test_compare_holds_both_sides_against_the_claim(start, place):
     report, results = reported()
     assert status != 1
     assert results["tokenizer"]["outcome"] == "not-testable"
+
+
+def test_keys_are_all_that_tells_two_sides_apart(start, place, monkeypatch, capsys):
+    """The log has no keys, so answers of A could be taken for those of B."""
+    url = start("honest-r1").url
+    monkeypatch.setenv("OTHER", f"{KEY}-other")
+    few = ("--prompts", "p.txt", "--samples", "2", "--top-logprobs", "0", "--log", "l", "--quiet")
+    assert command("compare", url, url, "--key-env-b", "OTHER", "--retries", "0", *few) == 3
+    sides = ("--key-env-b", "OTHER", "--model-a", MODEL, "--model-b", MODEL, "--resume")
+    capsys.readouterr()
+    assert command("compare", url, url, *sides, *few) == 2
+    assert "differ in their keys alone" in capsys.readouterr().err
+
+
+def test_a_claim_is_known_in_any_letter_case(start, place):
+    url = start("honest-r1").url
+    assert command("audit", url, *FEW, *JSON, "--claim", "deepseek-r1", "--log", "l") == 0
+    assert "delta-boundaries" in reported()[1]
 
 
 def test_b_that_goes_down_on_the_way_decides_nothing(start, place):

@@ -166,6 +166,12 @@ def command(
         rate=rate,
         told=told,
     ) as clients:
+        alike = len({(one.url, one.model) for one in clients}) < len(clients)
+        if resume and alike and api_keys[0] != api_keys[-1]:
+            raise UsageError(
+                "A and B differ in their keys alone, and no log tells one key from another",
+                hint="begin anew with another --log",
+            )
         cost = estimate(plan, chosen, sampling, samples)
         names = [one.model for one in clients]
         session.agree([cost] * len(clients), names, prices, clients[0].budget, yes=yes, told=told)

@@ -227,6 +227,9 @@ def claimed_tokenizer(path: Path | None, claim: str) -> TextTokenizer | None:
     from r1prov.manifest.shelf import load_shelf
 
     shelf = load_shelf()
+    # Names of models are compared without regard to case.
+    names = {one.manifest.name.lower(): one.manifest.name for one in shelf}
+    claim = names.get(claim.lower(), claim)
     if path is not None:
         return load_tokenizer(path, shelf, claim=claim)
     try:

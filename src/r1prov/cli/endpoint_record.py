@@ -84,6 +84,8 @@ def command(
 
     if out.exists():
         raise UsageError(f"{out} exists and is not overwritten", subject=str(out))
+    if not out.parent.is_dir():
+        raise UsageError(f"there is no directory {out.parent}", subject=str(out))
     signer = None if key is None else load_private_key(key)
     chosen = options.chosen_prompts(prompts)
     sampling = Sampling(
