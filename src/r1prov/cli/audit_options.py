@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from r1prov.cli import endpoint_options as options
+from r1prov.cli import endpoint_session as session
 from r1prov.responses.redaction import redact_url
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from r1prov.endpoints.acceptance import EndpointCriteria
     from r1prov.endpoints.audit import Audit
     from r1prov.endpoints.audit_files import AuditFiles
+    from r1prov.endpoints.plan import Plan
     from r1prov.endpoints.report import EndpointReport
 
 Reference = Annotated[
@@ -63,7 +65,7 @@ class AuditChoices:
     claim: str
     reference: Path | None
     unsigned_reference: bool
-    questions: Path | None
+    questions: str | None
     question_tokens: int
     drop: float
     streams: int
@@ -98,6 +100,7 @@ class Asking:
     concurrency: int
     timeout: float
     retries: int
+    rate: float | None
     quiet: bool
 
 
@@ -109,11 +112,13 @@ class ReadyAudit:
         audit: It.
         log: Where its exchanges go; its plan stands beside it.
         what: What is tested.
+        questions: File of the questions; those of a data set stand beside the log.
     """
 
     audit: Audit
     log: Path
     what: AuditChoices
+    questions: Path | None
 
     def run(self) -> EndpointReport:
         """Make it."""
@@ -152,7 +157,7 @@ class ReadyAudit:
         """What it left behind."""
         from r1prov.endpoints.audit_files import load_audit
 
-        return load_audit(self.log, reference=self.what.reference, questions=self.what.questions)
+        return load_audit(self.log, reference=self.what.reference, questions=self.questions)
 
 
 def criteria_of(policy: Path | None) -> EndpointCriteria | None:
@@ -226,10 +231,10 @@ def prepared(what: AuditChoices, how: Asking) -> Iterator[ReadyAudit]:
         what.samples or most,
     )
     claimed = options.claimed_tokenizer(what.tokenizer, what.claim)
-    key = options.api_key(how.key_env, how.url, plain_http=how.plain_http)
-    told = options.teller(quiet=how.quiet)
-    log = options.log_path(how.log, resume=how.resume)
-    with options.opened(
+    key = session.api_key(how.key_env, how.url, plain_http=how.plain_http)
+    told = session.teller(quiet=how.quiet)
+    log = session.log_path(how.log, resume=how.resume)
+    with session.opened(
         [how.url],
         [how.model],
         [key],
@@ -240,11 +245,23 @@ def prepared(what: AuditChoices, how: Asking) -> Iterator[ReadyAudit]:
         concurrency=how.concurrency,
         timeout=how.timeout,
         retries=how.retries,
+        rate=how.rate,
         told=told,
     ) as (client,):
-        options.agree([cost], [client.model], how.prices, client.budget, yes=how.yes, told=told)
-        settings = settings_of(
-            client, plan, tokenizer=claimed, reference=used, questions=what.questions
-        )
+        session.agree([cost], [client.model], how.prices, client.budget, yes=how.yes, told=told)
+        questions = _kept_questions(what, plan, log)
+        settings = settings_of(client, plan, tokenizer=claimed, reference=used, questions=questions)
         write_plan(log, settings)
-        yield ReadyAudit(Audit(client, plan, claimed, used, told), log, what)
+        yield ReadyAudit(Audit(client, plan, claimed, used, told), log, what, questions)
+
+
+def _kept_questions(what: AuditChoices, plan: Plan, log: Path) -> Path | None:
+    """The file of the questions: a data set may be another one tomorrow, so its are kept."""
+    from r1prov.endpoints.dataset_name import is_dataset_name
+    from r1prov.endpoints.settings import write_questions
+
+    if what.questions is None or plan.asked is None:
+        return None
+    if is_dataset_name(what.questions):
+        return write_questions(log, plan.asked)
+    return Path(what.questions)

@@ -54,6 +54,7 @@ def audit(
     concurrency: options.Concurrency = 4,
     timeout: options.Timeout = 300.0,
     retries: options.Retries = 4,
+    rate: options.Rate = None,
     policy: audits.PolicyTable = None,
     keys: Keys = None,
     format: EndpointFormat = EndpointFormat.TEXT,  # noqa: A002 - the option is called --format
@@ -109,6 +110,7 @@ def audit(
         concurrency=concurrency,
         timeout=timeout,
         retries=retries,
+        rate=rate,
         quiet=quiet,
     )
     criteria = audits.criteria_of(policy)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from r1prov.evidence.parts import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from r1prov.cli.audit_options import ReadyAudit
     from r1prov.endpoints.audit_files import AuditFiles
@@ -42,6 +42,13 @@ def refuse_vain_audits(
             hint="leave out --redact, or put exchanges and audits into two bundles. The questions "
             "of an audit are no secret; yours of --questions are in its log",
         )
+
+
+def named_questions(name: str | None) -> Path | None:
+    """The file of questions that was named; those of a data set stand beside the log."""
+    from r1prov.endpoints.dataset_name import is_dataset_name
+
+    return None if name is None or is_dataset_name(name) else Path(name)
 
 
 class GatheredAudits:

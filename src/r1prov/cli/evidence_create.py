@@ -11,7 +11,7 @@ import typer
 from r1prov.cli import audit_options as audits
 from r1prov.cli import endpoint_options as options
 from r1prov.cli.endpoint_options import Kernel
-from r1prov.cli.evidence_audits import GatheredAudits, refuse_vain_audits
+from r1prov.cli.evidence_audits import GatheredAudits, named_questions, refuse_vain_audits
 from r1prov.cli.options import (
     Expect,
     Jobs,
@@ -152,6 +152,7 @@ def command(
     concurrency: options.Concurrency = 4,
     timeout: options.Timeout = 300.0,
     retries: options.Retries = 4,
+    rate: options.Rate = None,
     include: Annotated[
         list[Kind] | None, typer.Option("--include", help="Put this in as well. Repeatable.")
     ] = None,
@@ -278,6 +279,7 @@ def command(
                 concurrency=concurrency,
                 timeout=timeout,
                 retries=retries,
+                rate=rate,
                 quiet=quiet,
             )
             ready = stack.enter_context(audits.prepared(what, how))
@@ -285,7 +287,7 @@ def command(
             logs=logs,
             reports=tuple(endpoint_report or ()),
             reference=reference,
-            questions=questions,
+            questions=named_questions(questions),
             ready=ready,
         )
         with hashing_progress(quiet=quiet) as progress:

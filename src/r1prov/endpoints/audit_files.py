@@ -208,6 +208,7 @@ def remake(
                 sha256=settings.questions.sha256,
                 max_tokens=settings.question_tokens,
                 tolerated=settings.tolerated,
+                source=settings.source,
             )
     except R1ProvError as error:
         return Remade(settings=settings, findings=(_wrong("audit-plan", where, error),))

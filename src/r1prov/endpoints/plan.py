@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from r1prov.endpoints.budget import Estimate
 from r1prov.endpoints.chat import ChatRequest
@@ -34,6 +34,7 @@ class Asked:
         max_tokens: Of each answer.
         tolerated: Drop of accuracy that is still taken.
         source: File name, or name of a data set with its commit.
+        raw: Its file, or the file that a data set would make.
     """
 
     questions: tuple[Question, ...]
@@ -41,6 +42,7 @@ class Asked:
     max_tokens: int = 4096
     tolerated: float = 0.05
     source: str = ""
+    raw: bytes = field(repr=False, default=b"")
 
     def side(self) -> Side:
         """What a report says of it."""
@@ -123,7 +125,12 @@ class Plan:
 
     def context_request(self) -> ChatRequest:
         """One prompt as long as the context."""
-        return ChatRequest(prompt=context_prompt(), max_tokens=1, temperature=0.0)
+        return ChatRequest(
+            prompt=context_prompt(),
+            max_tokens=1,
+            temperature=0.0,
+            prompt_tokens=CONTEXT_TOKENS * 3 // 2,  # tokenizers count English much alike
+        )
 
 
 def requests_cost(requests: Sequence[ChatRequest]) -> Estimate:
@@ -157,7 +164,7 @@ def estimate(
         if plan.parameters:
             total += requests_cost(plan.parameter_requests())
         if plan.context:
-            total += Estimate(1, CONTEXT_TOKENS, 1)
+            total += requests_cost([plan.context_request()])
     if sampling is not None:
         completions = [completion_request(one.text, sampling) for one in prompts]
         total += requests_cost(completions) * samples

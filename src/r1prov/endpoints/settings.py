@@ -73,6 +73,7 @@ class AuditSettings:
         plan: What was to be done; without its questions.
         reference: What the endpoint was held against; None for nothing.
         questions: The test set; None for none.
+        source: What it is of: file name, or name of a data set with its commit.
         question_tokens: Tokens of each answer to it.
         tolerated: Drop of accuracy that is still taken.
         tokenizer: SHA-256 of the `tokenizer.json` that streams were held against; None for none.
@@ -85,6 +86,7 @@ class AuditSettings:
     plan: Plan
     reference: NamedFile | None = None
     questions: NamedFile | None = None
+    source: str = ""
     question_tokens: int = 4096
     tolerated: float = 0.05
     tokenizer: str | None = None
@@ -100,6 +102,7 @@ class AuditSettings:
             **{name: getattr(self.plan, name) for name in _plan_fields()},
             "reference": _named(self.reference),
             "questions": _named(self.questions),
+            "source": self.source,
             "question_tokens": self.question_tokens,
             "tolerated": self.tolerated,
             "tokenizer": self.tokenizer,
@@ -141,6 +144,7 @@ def settings_of(
         questions=None
         if asked is None or questions is None
         else NamedFile(questions.name, asked.sha256),
+        source="" if asked is None else asked.source,
         question_tokens=asked.max_tokens if asked is not None else 4096,
         tolerated=asked.tolerated if asked is not None else 0.05,
         tokenizer=None if tokenizer is None else tokenizer.sha256,
@@ -160,11 +164,25 @@ def write_plan(log: Path, settings: AuditSettings) -> None:
     Raises:
         Unreadable: It cannot be written.
     """
-    path = plan_path(log)
+    _write(plan_path(log), settings.to_json())
+
+
+def write_questions(log: Path, asked: Asked) -> Path:
+    """Write the questions of a data set beside the log, as a file of questions would have them.
+
+    Raises:
+        Unreadable: It cannot be written.
+    """
+    path = log.with_name(f"{log.name}.questions.jsonl")
+    _write(path, asked.raw)
+    return path
+
+
+def _write(path: Path, raw: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with os.fdopen(os.open(path, flags, 0o600), "wb") as stream:
-            stream.write(settings.to_json())
+            stream.write(raw)
     except OSError as error:
         raise Unreadable(f"cannot write {path}: {error.strerror}", subject=str(path)) from None
 
@@ -200,6 +218,7 @@ def parse_settings(raw: bytes, *, subject: str) -> AuditSettings:
         plan=plan,
         reference=top.file("reference"),
         questions=top.file("questions"),
+        source=top.text("source", empty=True),
         question_tokens=top.count("question_tokens"),
         tolerated=top.share("tolerated"),
         tokenizer=top.digest_or_none("tokenizer"),
