@@ -434,7 +434,8 @@ def test_first_tokens_are_read_by_their_bytes_and_nothing_else_is_taken():
     # A server that lists its whole vocabulary takes no more room than one that lists what it may.
     many = [{"token": str(number), "logprob": -1} for number in range(1_000)]
     listed = first_token_logprobs(answer(many))
-    assert listed is not None and len(listed) == 20
+    assert listed is not None
+    assert len(listed) == 20
     for bad in ([{"token": "a", "logprob": 1}], [{"token": 1, "logprob": -1}], [], [5], "x",
                 [{"token": "a", "logprob": True}], [{"token": "a"}]):  # fmt: skip
         assert first_token_logprobs(answer(bad)) is None
