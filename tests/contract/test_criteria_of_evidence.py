@@ -122,6 +122,7 @@ BREACHES: dict[tuple[str, str], Callable[[Bundles], bytes]] = {
 ELSEWHERE = {
     ("E-4", "R1P985"): "test_the_model_at_hand",
     ("E-5", "R1P322"): "test_time",
+    ("E-5", "R1P992"): "test_time",
     ("E-7", "R1P990"): "test_chains",
     ("E-7", "R1P991"): "test_chains",
     ("E-8", "R1P323"): "test_time",
@@ -178,6 +179,8 @@ def test_time(
         (tmp_path / "t.zip").write_bytes(bundle)
         assert run(["evidence", "verify", str(tmp_path / "t.zip"), "--keys", "pinned"]) == 0
         assert f"proven     {said}" in capsys.readouterr().out
+    assert verify(bundles.stamped, "--timestamped") == (0, set(), set())
+    assert verify(bundles.raw, "--timestamped") == (1, {"R1P992"}, set())
     foreign = json.loads(bundles.members[SIGNATURE])
     stamped = json.loads(read_archive(bundles.stamped, subject="b")[SIGNATURE])
     foreign["verificationMaterial"] = stamped["verificationMaterial"]

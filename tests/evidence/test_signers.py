@@ -193,6 +193,22 @@ def test_a_timestamp_that_is_added_later(
     assert late.verdict is Verdict.PASS, late.findings
 
 
+def test_a_timestamp_can_be_asked_for(
+    case: Case, raw: bytes, tsa: Tsa, pinned: Path, supplier: PrivateKey
+) -> None:
+    stamped = restamp(countersign(raw, supplier, subject="b.zip"), stamper(tsa), subject="b.zip")
+    assert case.verify(stamped, keys=pinned, timestamped=True).verdict is Verdict.PASS
+    for bundle, keys, found in ((raw, pinned, "0 timestamps"), (stamped, case.keys, "1 timestamp")):
+        result = case.verify(bundle, keys=keys, timestamped=True)
+        assert result.verdict is Verdict.FAIL
+        (missing,) = [one for one in result.findings if one.rule.name == "evidence-timestamp"]
+        assert missing.found == found
+    # That of somebody else does not make up for the maker's.
+    members = members_of(stamped) | {SIGNATURE: members_of(raw)[SIGNATURE]}
+    result = case.verify(retagged(members), keys=pinned, timestamped=True)
+    assert "evidence-timestamp" in rules(result)
+
+
 def test_the_date_of_a_maker_who_lies(case: Case, tsa: Tsa, pinned: Path) -> None:
     for days, weight in ((-400, "warning"), (400, "error")):
         draft = case.draft(timestamped=True, now=NOW + timedelta(days=days))

@@ -29,6 +29,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle file.")]
+_Timestamped = Annotated[
+    bool,
+    typer.Option("--timestamped", help="A pinned authority must have timestamped its signature."),
+]
 _Signers = Annotated[
     int,
     typer.Option("--signers", min=1, help="How many different pinned signers must sign it."),
@@ -58,6 +62,7 @@ def verify(
     scope: ScopeChoice = None,
     response_keys: ResponseKeys = None,
     signers: _Signers = 1,
+    timestamped: _Timestamped = False,
     openings: Annotated[
         Path | None,
         typer.Option("--openings", metavar="FILE", help="Open redacted bodies of exchanges."),
@@ -103,6 +108,7 @@ def verify(
                 policy=file,
                 scope=scope,
                 signers=signers,
+                timestamped=timestamped,
                 responses=responses(policy, tuple(response_keys or ())),
                 endpoint=criteria(policy),
                 tokenizer=tokenizer,
@@ -151,6 +157,7 @@ def log(
     policy: PolicyPath = None,
     scope: ScopeChoice = None,
     signers: _Signers = 1,
+    timestamped: _Timestamped = False,
     response_keys: ResponseKeys = None,
     keys: Keys = None,
     format: Format = ResultFormat.TEXT,  # noqa: A002 - the option is called --format
@@ -177,6 +184,7 @@ def log(
         policy=file,
         scope=scope,
         signers=signers,
+        timestamped=timestamped,
         responses=responses(policy, tuple(response_keys or ())),
         endpoint=criteria(policy),
     )

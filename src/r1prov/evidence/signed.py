@@ -24,7 +24,13 @@ _DAY: Final = timedelta(days=1)
 
 
 def judge_signatures(
-    index: Index, maker: Signature, others: Sequence[Signature], *, now: datetime, wanted: int
+    index: Index,
+    maker: Signature,
+    others: Sequence[Signature],
+    *,
+    now: datetime,
+    wanted: int,
+    timestamped: bool = False,
 ) -> tuple[list[Finding], list[Coverage]]:
     """What is found of the maker's signature, of those of others, and of their times.
 
@@ -34,6 +40,7 @@ def judge_signatures(
         others: Of whoever signed the same index later.
         now: The present.
         wanted: How many different signers it takes.
+        timestamped: Whether it takes a timestamp of the maker's signature.
     """
     findings: list[Finding] = []
     coverage: list[Coverage] = []
@@ -92,6 +99,16 @@ def judge_signatures(
                 CoverageState.SKIPPED,
                 "it has none: when it was made is its maker's word, and keys are judged by now",
                 required=False,
+            )
+        )
+    if timestamped and maker.proven is None:
+        findings.append(
+            finding(
+                "evidence-timestamp",
+                maker.member,
+                "no timestamp of a pinned authority proves when it was signed",
+                expected="a timestamp, for it was asked for",
+                found=plural(len(maker.timestamps), "timestamp"),
             )
         )
     findings += _times(index, maker, now)

@@ -98,6 +98,7 @@ class Demands:
         scope: Which files have to match, whatever the maker chose; None leaves it at that.
         responses: What counts of signed API answers; with the pinned keys.
         signers: How many different pinned signers must have signed the bundle.
+        timestamped: Whether a pinned authority must have timestamped the maker's signature.
         endpoint: What is demanded of audits of endpoints; it takes the place of what the policy
             in the bundle says where there is a `policy`.
         tokenizer: File or directory of a tokenizer that audits were made with.
@@ -111,6 +112,7 @@ class Demands:
     scope: Scope | None = None
     responses: ResponsePolicy = field(default_factory=ResponsePolicy)
     signers: int = 1
+    timestamped: bool = False
     endpoint: EndpointCriteria | None = None
     tokenizer: Path | None = None
     openings: Path | None = None
@@ -160,7 +162,7 @@ def verify_evidence(
         judged = min(signature.proven, now)
     run = _Run(bundle, signature, now)
     run.members()
-    run.signed(others, demands.signers)
+    run.signed(others, demands)
     store, report = None, None
     exchanges: list[tuple[str, ExchangeReport]] = []
     audits: tuple[tuple[str, EndpointReport], ...] = ()
@@ -234,10 +236,15 @@ class _Run:
         detail = f"{plural(len(self.index.parts), 'member')} held to the index"
         self.coverage.append(Coverage("members of the bundle", CoverageState.CHECKED, detail))
 
-    def signed(self, others: tuple[Signature, ...], wanted: int) -> None:
+    def signed(self, others: tuple[Signature, ...], demands: Demands) -> None:
         """Signatures, timestamps, and whether the times fit."""
         findings, coverage = judge_signatures(
-            self.index, self.signature, others, now=self.now, wanted=wanted
+            self.index,
+            self.signature,
+            others,
+            now=self.now,
+            wanted=demands.signers,
+            timestamped=demands.timestamped,
         )
         self.findings += findings
         self.coverage += coverage

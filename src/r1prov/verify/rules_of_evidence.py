@@ -57,4 +57,12 @@ EVIDENCE: tuple[Row, ...] = (
         _E,
         "One is missing, or two continue the same one. Ask for all of them.",
     ),
+    (
+        "992",
+        "evidence-timestamp",
+        "No timestamp that counts proves when the bundle was signed",
+        _E,
+        "It was asked for with --timestamped. Pin the authority (`r1prov key add "
+        "--timestamp-authority`), or have the maker add one: `r1prov evidence timestamp BUNDLE`.",
+    ),
 )
