@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from persona_server import MODEL, PersonaServer
 from personas import Tokenizers
 
 from r1prov.cli.app import run
+from r1prov.endpoints.sandbox import sandbox
 from r1prov.evidence.archive import read_archive
 
 __all__ = ["tokenizers"]
@@ -229,3 +231,44 @@ def test_keys_that_are_not_there(do: Do) -> None:
     status, _, err = do("evidence", *CREATE, "--endpoint", "http://127.0.0.1:9/v1", "-o", "x.zip")
     assert status != 0
     assert "127.0.0.1:9" in err
+
+
+def test_code_of_a_data_set_runs_again_only_where_that_is_allowed(
+    do: Do, honest: PersonaServer, bubblewrap: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its questions are kept beside the log and in the bundle: a data set may change."""
+    from datasets import Dataset
+
+    monkeypatch.setenv("PATH", str(bubblewrap.parent), prepend=os.pathsep)
+    sandbox.cache_clear()
+    Path("sets").mkdir()
+    columns = {"text": ["Double a number."], "test": [["assert double(2) == 4"]]}
+    Dataset.from_dict(columns).to_parquet("sets/test.parquet")
+    name = "dataset:sets?split=test&prompt=text&expected=test&scorer=code"
+    asked = ("--endpoint", honest.url, "--streams", "4", "--questions", name)
+    more = ("--question-tokens", "200", "--log", "a.jsonl", "-o", "code.zip")
+    status, _, err = do("evidence", *CREATE, *asked, *more)
+    assert status == 0, err
+    shutil.rmtree("sets")
+    kept = Path("a.jsonl.questions.jsonl").read_bytes()
+    assert json.loads(kept)["scorer"] == "code"
+    members = read_archive(Path("code.zip").read_bytes(), subject="b")
+    assert members["evidence/data/endpoint/00/questions.jsonl"] == kept
+    assert json.loads(members["evidence/data/endpoint/00/plan.json"])["source"].startswith(
+        "dataset:"
+    )
+    verify = ("evidence", "verify", "code.zip", "--keys", "keys")
+    status, out, _ = do(*verify)
+    assert status == 3
+    assert "--run-code" in out
+    status, out, _ = do(*verify, "--run-code")
+    assert status == 0, out
+    again = ("--endpoint-log", "a.jsonl", "-o", "again.zip")
+    assert do("evidence", *CREATE, *again)[0] == 0
+    # Without a sandbox nothing is run, allowed or not, and nothing is held against the bundle.
+    monkeypatch.setenv("PATH", "/nowhere")
+    sandbox.cache_clear()
+    status, out, _ = do(*verify, "--run-code")
+    assert status == 3
+    assert "bubblewrap" in out
+    sandbox.cache_clear()

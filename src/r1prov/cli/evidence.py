@@ -33,6 +33,12 @@ _Timestamped = Annotated[
     bool,
     typer.Option("--timestamped", help="A pinned authority must have timestamped its signature."),
 ]
+_RunCode = Annotated[
+    bool,
+    typer.Option(
+        "--run-code", help="Run code in recorded answers, in a sandbox, where audits score it."
+    ),
+]
 _Signers = Annotated[
     int,
     typer.Option("--signers", min=1, help="How many different pinned signers must sign it."),
@@ -68,6 +74,7 @@ def verify(
         typer.Option("--openings", metavar="FILE", help="Open redacted bodies of exchanges."),
     ] = None,
     tokenizer: Tokenizer = None,
+    run_code: _RunCode = False,
     keys: Keys = None,
     jobs: Jobs = None,
     format: Format = ResultFormat.TEXT,  # noqa: A002 - the option is called --format
@@ -112,6 +119,7 @@ def verify(
                 responses=responses(policy, tuple(response_keys or ())),
                 endpoint=criteria(policy),
                 tokenizer=tokenizer,
+                run_code=run_code,
                 openings=openings,
                 model=open_store(model) if model is not None else None,
                 workers=jobs,
@@ -158,6 +166,8 @@ def log(
     scope: ScopeChoice = None,
     signers: _Signers = 1,
     timestamped: _Timestamped = False,
+    tokenizer: Tokenizer = None,
+    run_code: _RunCode = False,
     response_keys: ResponseKeys = None,
     keys: Keys = None,
     format: Format = ResultFormat.TEXT,  # noqa: A002 - the option is called --format
@@ -187,6 +197,8 @@ def log(
         timestamped=timestamped,
         responses=responses(policy, tuple(response_keys or ())),
         endpoint=criteria(policy),
+        tokenizer=tokenizer,
+        run_code=run_code,
     )
     authorities = load_authorities(keys, file)
     chain = read_chain(directory, authorities, now=datetime.now(UTC), demands=demands)

@@ -352,6 +352,7 @@ def _written(
             endpoint=criteria(Path(file.location)) if file is not None else None,
             responses=responses(wanted.policy, wanted.response_keys),
             tokenizer=tokenizer,
+            run_code=True,  # as the audit itself did
             openings=redact if draft.openings else None,
         ),
         subject=output.name,

@@ -12,7 +12,7 @@ from pathlib import Path
 from r1prov.endpoints.journal import times_path
 from r1prov.endpoints.offline import read_log
 from r1prov.endpoints.plan import Asked
-from r1prov.endpoints.question_set import parse_question_set
+from r1prov.endpoints.question_set import CODE, parse_question_set, require_scorers
 from r1prov.endpoints.reference_trust import UsedReference, judge_reference, signatures_beside
 from r1prov.endpoints.rerun import Rerun, rerun
 from r1prov.endpoints.settings import (
@@ -177,6 +177,7 @@ def remake(
     now: datetime,
     tokenizers: Tokenizers,
     subject: str,
+    run_code: bool = False,
 ) -> Remade:
     """Make an audit again from its files.
 
@@ -186,6 +187,7 @@ def remake(
         now: When they are judged.
         tokenizers: Gives the tokenizer that an audit was made with; None if it is not at hand.
         subject: What findings call the audit.
+        run_code: Whether code in answers may be run, in a sandbox, where a question asks for it.
     """
     try:
         settings = parse_settings(files.plan, subject=f"{subject}/plan.json")
@@ -228,6 +230,9 @@ def remake(
     if lacking:
         why = f"it takes {', '.join(map(printable, lacking))}: install r1prov[endpoint]"
         return Remade(settings=settings, reference=used, unchecked=why)
+    why_not = None if asked is None else _why_no_code(asked, run_code=run_code)
+    if why_not is not None:
+        return Remade(settings=settings, reference=used, unchecked=why_not)
     tokenizer = tokenizers(settings) if settings.tokenizer is not None else None
     if settings.tokenizer is not None and tokenizer is None:
         why = (
@@ -245,6 +250,20 @@ def remake(
         message = f"{plural(again.unused, 'answer')} in the log that the plan does not ask for"
         found = (finding("audit-unused", f"{subject}/exchanges.jsonl", message),)
     return Remade(settings=settings, again=again, reference=used, findings=found)
+
+
+def _why_no_code(asked: Asked, *, run_code: bool) -> str | None:
+    """Why answers that are code are not scored here; None if they are, or if there are none."""
+    if not any(one.scorer == CODE for one in asked.questions):
+        return None
+    if not run_code:
+        # Whoever made the audit chose the answers, or could have.
+        return "it scores code by running it: allow that, in a sandbox, with --run-code"
+    try:
+        require_scorers(asked.questions)
+    except UsageError as error:
+        return f"{error.message}: {error.hint}"
+    return None
 
 
 def finding_elsewhere(subject: str, url: str, elsewhere: list[str]) -> Finding:

@@ -23,6 +23,8 @@ from r1prov.formats.strictjson import parse_json
 from r1prov.limits import MAX_QUESTION_SET_BYTES, MAX_QUESTION_SET_LINE_BYTES, MAX_QUESTIONS
 from r1prov.text import quoted
 
+# The scorer that runs what an endpoint answered.
+CODE = "code"
 _COLUMNS = ("id", "prompt", "expected", "scorer")
 # A pattern of the test set is run on text that an endpoint chose: it must end.
 _PATTERN_SECONDS = 1.0
@@ -113,7 +115,7 @@ SCORERS: Mapping[str, Callable[[str, str], bool]] = {
     "regex": score_regex,
     "numeric": score_numeric,
     "choice": score_choice,
-    "code": score_code,
+    CODE: score_code,
 }
 
 
@@ -123,7 +125,7 @@ def require_scorers(questions: Iterable[Question]) -> None:
     Raises:
         UsageError: Code would have to be run and there is no sandbox.
     """
-    if any(one.scorer == "code" for one in questions):
+    if any(one.scorer == CODE for one in questions):
         from r1prov.endpoints.sandbox import sandbox
 
         sandbox()

@@ -93,6 +93,7 @@ def audit_members(
         now=now,
         tokenizers=tokenizers,
         subject=folder,
+        run_code=True,  # as its maker did
     )
     if made.again is None or made.settings is None:
         why = made.unchecked or "; ".join(f"{one.subject}: {one.message}" for one in made.findings)
@@ -167,6 +168,7 @@ def check_audits(
     shelf: Shelf,
     criteria: EndpointCriteria | None,
     tokenizer: Path | None,
+    run_code: bool,
     at: datetime,
 ) -> CheckedAudits:
     """Make every audit of a bundle again, and judge them.
@@ -177,6 +179,7 @@ def check_audits(
         shelf: Manifests, which say what a tokenizer must be.
         criteria: What is demanded of audits; None for nothing beyond that none contradicts.
         tokenizer: File or directory of a tokenizer that is not in the bundle.
+        run_code: Whether code in answers may be run, in a sandbox.
         at: When keys are judged.
     """
     run = _Run(bundle, criteria)
@@ -187,6 +190,7 @@ def check_audits(
             now=at,
             tokenizers=Tokenizers(files.tokenizer, tokenizer, shelf),
             subject=name,
+            run_code=run_code,
         )
         run.audit(name, made, report)
     run.criteria()

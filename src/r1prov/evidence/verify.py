@@ -102,6 +102,7 @@ class Demands:
         endpoint: What is demanded of audits of endpoints; it takes the place of what the policy
             in the bundle says where there is a `policy`.
         tokenizer: File or directory of a tokenizer that audits were made with.
+        run_code: Whether audits that score code may run it, in a sandbox.
         openings: File of openings for redacted exchanges.
         model: The model at hand.
         workers: Hashing threads.
@@ -115,6 +116,7 @@ class Demands:
     timestamped: bool = False
     endpoint: EndpointCriteria | None = None
     tokenizer: Path | None = None
+    run_code: bool = False
     openings: Path | None = None
     model: Store | None = None
     workers: int | None = None
@@ -371,6 +373,7 @@ class _Run:
             shelf=authorities.shelf,
             criteria=criteria,
             tokenizer=demands.tokenizer,
+            run_code=demands.run_code,
             at=at,
         )
         self.findings += found.findings
