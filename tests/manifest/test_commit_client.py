@@ -136,6 +136,8 @@ def test_every_leaf_counts(path: Path, tmp_path: Path, capsys: pytest.CaptureFix
     file = tmp_path / "commit.json"
     count = 0
     for what, changed in altered(value):
+        # A new file each time: what truncates an old one waits for the disk with some file systems.
+        file.unlink(missing_ok=True)
         file.write_text(json.dumps(changed))
         assert main([str(file)]) == 1, what
         out, err = capsys.readouterr()
