@@ -24,6 +24,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from forking_python import ForkingPython, forking_python
 
 from r1prov.trust.certificates import Certificate, parse_certificate
 from r1prov.trust.keys import GENERATED, PrivateKey, generate_private_key
@@ -168,6 +169,16 @@ def peer() -> Path:
             install([python, "-m", "pip", "install", "--quiet", *MODEL_SIGNING], "the peer")
             ready.write_text(wanted)
     return python
+
+
+@pytest.fixture(scope="session")
+def run_peer(peer: Path) -> Iterator[ForkingPython]:
+    """Runs `python ARGUMENTS…` in that environment, with the reference implementation imported.
+
+    It takes half a second to import, and is asked a hundred times.
+    """
+    with forking_python(peer, "model_signing", "model_signing._cli") as run:
+        yield run
 
 
 @pytest.fixture(scope="session")
