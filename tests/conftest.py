@@ -7,6 +7,7 @@ one of them does it.
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import fcntl
 import hashlib
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import Any
 
 import pytest
@@ -29,7 +31,9 @@ from forking_python import ForkingPython, forking_python
 from r1prov.trust.certificates import Certificate, parse_certificate
 from r1prov.trust.keys import GENERATED, PrivateKey, generate_private_key
 
-CACHE = Path(__file__).parent.parent / ".cache"
+ROOT = Path(__file__).parent.parent
+CACHE = ROOT / ".cache"
+SOURCES = ROOT / "src"
 # pyOpenSSL: model_signing 1.1.1 imports it and does not ask for it.
 MODEL_SIGNING = ("model-signing==1.1.1", "pyOpenSSL")
 # Tokenizers of many models, and the encodings of OpenAI: data, none of which is imported here.
@@ -44,6 +48,16 @@ SOFTHSM_MODULES = (
     "/opt/homebrew/lib/softhsm/libsofthsm2.so",
     "/usr/local/lib/softhsm/libsofthsm2.so",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the sources once: where Python writes no bytecode, each process compiles them anew.
+
+    The bytecode holds the hash of its source, so that no change of one goes unseen.
+    """
+    if not hasattr(config, "workerinput"):
+        checked = PycInvalidationMode.CHECKED_HASH
+        compileall.compile_dir(SOURCES, quiet=1, invalidation_mode=checked)
 
 
 @dataclass(frozen=True)
