@@ -24,7 +24,7 @@ EXPECT = "all-MiniLM-L6-v2"
 def environment(**more):
     """This process's, less what could change a verdict, and less the checkout's modules.
 
-    What is installed is run once or twice, so pip compiles none of it: "no" stands for --no-compile.
+    What is installed is run once or twice, so pip compiles none of it: "no" is --no-compile.
     """
     ours = ("R1PROV", "GIT", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
