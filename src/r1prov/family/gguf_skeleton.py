@@ -27,7 +27,6 @@ from r1prov.formats.gguf_types import (
 from r1prov.formats.inventory import Tensor
 
 ALIGNMENT: Final = 32
-_LENGTH: Final = struct.Struct("<Q")
 _NUMBERS: Final = {name: number for number, name in VALUE_TYPES.items()}
 _FILE_TYPE_NUMBERS: Final = {name: number for number, name in FILE_TYPES.items()}
 # A recipe is its plain type and the type of what deserves more bits (`llama_tensor_get_type`).
@@ -78,11 +77,7 @@ def emit_gguf(pairs: Sequence[Pair], tensors: Sequence[Tensor], *, alignment: in
         parts.append(_string(key))
         if isinstance(value, list):
             parts.append(struct.pack("<IIQ", _NUMBERS["ARRAY"], _NUMBERS[kind], len(value)))
-            if kind == "STRING":  # a vocabulary, so that it counts what each takes
-                texts = [str(item).encode() for item in value]
-                parts += [_LENGTH.pack(len(raw)) + raw for raw in texts]
-            else:
-                parts += [_value(kind, item) for item in value]
+            parts += [_value(kind, item) for item in value]
         else:
             parts += [struct.pack("<I", _NUMBERS[kind]), _value(kind, value)]
     for tensor in tensors:
@@ -98,7 +93,7 @@ def emit_gguf(pairs: Sequence[Pair], tensors: Sequence[Tensor], *, alignment: in
 
 def _string(text: str) -> bytes:
     raw = text.encode()
-    return _LENGTH.pack(len(raw)) + raw
+    return struct.pack("<Q", len(raw)) + raw
 
 
 def _value(kind: str, value: object) -> bytes:
