@@ -10,6 +10,7 @@ from __future__ import annotations
 import compileall
 import contextlib
 import fcntl
+import gc
 import hashlib
 import os
 import shutil
@@ -62,6 +63,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         checked = PycInvalidationMode.CHECKED_HASH
         compileall.compile_dir(SOURCES, quiet=1, invalidation_mode=checked)
+
+
+def pytest_collection_finish() -> None:
+    """The modules and tests themselves stay: what is looked for as garbage is made by tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @dataclass(frozen=True)
