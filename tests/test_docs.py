@@ -11,9 +11,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import typer
 
-from r1prov.cli.app import app
+from r1prov.cli.app import root_command
 from r1prov.verify.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -147,7 +146,7 @@ def inline_commands(text: str) -> Iterator[list[str]]:
 
 def find_command(words: list[str]) -> tuple[Any, list[str]]:
     """The command that the first words name, and the words after it."""
-    command: Any = typer.main.get_command(app)
+    command = root_command()
     rest = list(words)
     while rest and hasattr(command, "commands") and not rest[0].startswith("-"):
         assert rest[0] in command.commands, f"no command `r1prov {' '.join(words)}`"

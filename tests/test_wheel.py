@@ -38,11 +38,11 @@ def installed(tmp_path_factory):
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--no-deps", "-w", work, ROOT], check=True, cwd=work)
     (wheel,) = work.glob("r1prov-*.whl")
-    venv.create(work / "env", with_pip=True)
+    # Nothing is in it, pip neither; and few of the modules that come in are loaded.
+    venv.create(work / "env", with_pip=False)
     binaries = work / "env" / "bin"
-    subprocess.run(
-        [binaries / "python", "-m", "pip", "install", "--quiet", wheel], check=True, cwd=work
-    )
+    into = ["--python", str(binaries / "python"), "install", "--no-compile"]
+    subprocess.run([*pip, *into, wheel], check=True, cwd=work)
     return binaries
 
 

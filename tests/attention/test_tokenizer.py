@@ -34,11 +34,11 @@ def header():
         return read_gguf(blob.read_at, blob.size, file=GGUF.name)
 
 
-def test_arrays_are_those_that_the_gguf_package_reads(header):
+def test_arrays_are_those_that_the_gguf_package_reads(header, gguf_reader):
     keys = ("tokenizer.ggml.tokens", "tokenizer.ggml.merges", "tokenizer.ggml.token_type")
     with LocalStore(GGUF).open(GGUF.name) as blob:
         found = read_arrays(blob.read_at, header.size, file="x", keys=keys)
-    fields = gguf.GGUFReader(GGUF).fields
+    fields = gguf_reader.fields
     for key in keys:
         assert found[key] == fields[key].contents()
 
@@ -86,10 +86,9 @@ def test_none_beside_the_weights(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["Q4_1", "Q8_0", "F32"])
-def test_weights_are_those_that_the_gguf_package_dequantizes(header, kind):
-    reader = gguf.GGUFReader(GGUF)
+def test_weights_are_those_that_the_gguf_package_dequantizes(header, gguf_reader, kind):
     tensor = next(one for one in header.tensors if one.dtype == kind)
-    theirs = next(one for one in reader.tensors if one.name == tensor.name)
+    theirs = next(one for one in gguf_reader.tensors if one.name == tensor.name)
     with LocalStore(GGUF).open(GGUF.name) as blob:
         data = blob.read_at(header.data_offset + tensor.begin, tensor.end - tensor.begin)
     ours = dequantized(memoryview(data), tensor.dtype, tensor.shape, name=tensor.name)

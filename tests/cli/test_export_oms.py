@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forking_python import ForkingPython
 
 from r1prov.cli.app import run
 from r1prov.cli.output import emit_bytes
@@ -95,15 +96,9 @@ def test_the_bytes_are_those_that_are_signed(call: Call, model: Path) -> None:
     assert call(*check)[0] == 0
 
 
-def theirs(peer: Path, method: str, *trust: object) -> bool:
-    command = [peer, "-m", "model_signing", "verify", method, "minilm", "--signature", "model.sig"]
-    done = subprocess.run(
-        [*map(str, command), *map(str, trust)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def theirs(run_peer: ForkingPython, method: str, *trust: object) -> bool:
+    verify = ("-m", "model_signing", "verify", method, "minilm", "--signature", "model.sig")
+    done = run_peer(*verify, *trust)
     accepted = "Verification succeeded" in done.stdout
     assert accepted == (done.returncode == 0), done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -111,30 +106,32 @@ def theirs(peer: Path, method: str, *trust: object) -> bool:
 
 
 def test_the_reference_accepts_the_bundle(
-    call: Call, model: Path, peer: Path, authority: Any
+    call: Call, model: Path, run_peer: ForkingPython, authority: Any
 ) -> None:
     assert call(*EXPORT, "--key", "key.pem", "-o", "model.sig")[0] == 0
-    assert theirs(peer, "key", "--public_key", "key.pub")
+    assert theirs(run_peer, "key", "--public_key", "key.pub")
     root = authority.root()
     leaf = authority.leaf(root, key=KEY)
     Path("root.pem").write_bytes(root.pem)
     Path("leaf.pem").write_bytes(leaf.pem)
     signed = (*EXPORT, "--key", "key.pem", "--certificate-chain", "leaf.pem", "-o", "model.sig")
     assert call(*signed)[0] == 0
-    assert theirs(peer, "certificate", "--certificate_chain", "root.pem")
+    assert theirs(run_peer, "certificate", "--certificate_chain", "root.pem")
     ours = ("manifest", "verify", "model.sig", "--model", "minilm", "--certificate-chain")
     assert call(*ours, "root.pem")[0] == 0
     (model / "说明.md").write_text("蒸馏版\n")
-    assert not theirs(peer, "certificate", "--certificate_chain", "root.pem")
+    assert not theirs(run_peer, "certificate", "--certificate_chain", "root.pem")
     assert call(*ours, "root.pem")[0] == 1
 
 
-def test_a_key_on_a_token(call: Call, model: Path, hsm: Any, monkeypatch: Any, peer: Path) -> None:
+def test_a_key_on_a_token(
+    call: Call, model: Path, hsm: Any, monkeypatch: Any, run_peer: ForkingPython
+) -> None:
     monkeypatch.setenv("R1PROV_PKCS11_PIN", hsm.pin)
     uri = hsm.uri("ecdsa-p521")
     Path("key.pub").write_bytes(call("key", "show", uri, "--pem")[1])
     assert call(*EXPORT, "--key", uri, "-o", "model.sig")[0] == 0
-    assert theirs(peer, "key", "--public_key", "key.pub")
+    assert theirs(run_peer, "key", "--public_key", "key.pub")
 
 
 def test_a_partial_manifest_is_refused(call: Call, model: Path) -> None:

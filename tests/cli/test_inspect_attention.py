@@ -292,19 +292,18 @@ def test_names_of_a_stranger_are_only_text(tiny, capsys):
         ("llama.attention.head_count", 12, "are not what the config leads to"),
     ],
 )
-def test_gguf_metadata_that_are_not_measured(tmp_path, capsys, key, value, message):
+def test_gguf_metadata_that_are_not_measured(tmp_path, capsys, gguf_reader, key, value, message):
     import gguf
 
-    reader = gguf.GGUFReader(GGUF)
     writer = gguf.GGUFWriter(tmp_path / "w.gguf", "llama")
-    for field in reader.fields.values():
+    for field in gguf_reader.fields.values():
         if field.name.startswith("GGUF.") or field.name in ("general.architecture", key):
             continue
         if not field.name.startswith("tokenizer."):
             writer.add_key_value(field.name, field.contents(), field.types[0])
     kind = gguf.GGUFValueType.STRING if isinstance(value, str) else gguf.GGUFValueType.UINT32
     writer.add_key_value(key, value, kind)
-    for tensor in reader.tensors:
+    for tensor in gguf_reader.tensors:
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forking_python import ForkingPython
 
 from r1prov.cli.app import run
 from r1prov.errors import Unreadable
@@ -323,15 +324,9 @@ def test_what_cannot_be_signed(call: Call, minilm: Path) -> None:
 # ------------------------------------------------------------------ the reference implementation
 
 
-def theirs(peer: Path, method: str, *trust: object) -> bool:
-    command = [peer, "-m", "model_signing", "verify", method, "minilm", "--signature", "model.sig"]
-    done = subprocess.run(
-        [*map(str, command), *map(str, trust)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def theirs(run_peer: ForkingPython, method: str, *trust: object) -> bool:
+    verify = ("-m", "model_signing", "verify", method, "minilm", "--signature", "model.sig")
+    done = run_peer(*verify, *trust)
     accepted = "Verification succeeded" in done.stdout
     assert accepted == (done.returncode == 0), done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -339,10 +334,10 @@ def theirs(peer: Path, method: str, *trust: object) -> bool:
 
 
 def test_the_reference_accepts_what_a_manifest_signed(
-    call: Call, minilm: Path, peer: Path, authority: Any
+    call: Call, minilm: Path, run_peer: ForkingPython, authority: Any
 ) -> None:
     assert call(*SIGN, "--format", "oms", "-o", "model.sig")[0] == 0
-    assert theirs(peer, "key", "--public_key", "key.pub")
+    assert theirs(run_peer, "key", "--public_key", "key.pub")
     root = authority.root()
     middle = authority.issue("middle", root, ca=True)
     leaf = authority.leaf(middle, key=KEY)
@@ -350,11 +345,11 @@ def test_the_reference_accepts_what_a_manifest_signed(
         Path(f"{name}.pem").write_bytes(one.pem)
     chain = ("--certificate-chain", "leaf.pem", "--certificate-chain", "middle.pem")
     assert call(*SIGN, "--format", "oms", "-o", "model.sig", *chain)[0] == 0
-    assert theirs(peer, "certificate", "--certificate_chain", "root.pem")
+    assert theirs(run_peer, "certificate", "--certificate_chain", "root.pem")
     ours = ("manifest", "verify", "model.sig", "--model", "minilm", "--certificate-chain")
     assert call(*ours, "root.pem")[0] == 0
     (minilm / "config.json").write_bytes(b"{}")
-    assert not theirs(peer, "certificate", "--certificate_chain", "root.pem")
+    assert not theirs(run_peer, "certificate", "--certificate_chain", "root.pem")
     assert call(*ours, "root.pem")[0] == 1
 
 

@@ -18,8 +18,10 @@ from told_server import serving
 from r1prov.cli.app import run
 from r1prov.responses.log_check import check_log
 
-SCHEMA = json.loads(
-    (Path(__file__).parents[2] / "src/r1prov/render/schema/endpoint-report-1.json").read_text()
+SCHEMA = jsonschema.Draft202012Validator(
+    json.loads(
+        (Path(__file__).parents[2] / "src/r1prov/render/schema/endpoint-report-1.json").read_text()
+    )
 )
 
 
@@ -39,7 +41,7 @@ def audit(start, tmp_path, monkeypatch, capsys):
         )
         assert status in (0, 1, 3), capsys.readouterr().err
         report = json.loads(Path("report.json").read_text())
-        jsonschema.validate(report, SCHEMA)
+        SCHEMA.validate(report)
         assert report["exit_status"] == status
         return report, server
 
@@ -145,7 +147,7 @@ def test_a_run_that_the_budget_stopped_is_gone_on_with(audit):
         ]
     )
     report = json.loads(Path("report.json").read_text())
-    jsonschema.validate(report, SCHEMA)
+    SCHEMA.validate(report)
     assert (status, report["verdict"], report["replayed"]) == (0, "consistent", 7)
     bodies = [json.dumps(one, sort_keys=True) for one in server.requests]
     assert max(bodies.count(one) for one in bodies) == 2  # probes, once in each half

@@ -22,8 +22,10 @@ from r1prov.manifest.shelf import load_shelf
 from r1prov.responses.log_check import check_log
 from r1prov.trust.store import TrustStore
 
-SCHEMA = json.loads(
-    (Path(__file__).parents[2] / "src/r1prov/render/schema/endpoint-report-1.json").read_text()
+SCHEMA = jsonschema.Draft202012Validator(
+    json.loads(
+        (Path(__file__).parents[2] / "src/r1prov/render/schema/endpoint-report-1.json").read_text()
+    )
 )
 PROMPTS = (
     "Name a colour, and say why.",
@@ -89,7 +91,7 @@ def command(*arguments):
 
 def reported(status):
     report = json.loads(Path("report.json").read_text())
-    jsonschema.validate(report, SCHEMA)
+    SCHEMA.validate(report)
     assert report["exit_status"] == status
     return report, {one["name"]: one for one in report["results"]}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forking_python import ForkingPython
 
 from r1prov.manifest.oms import (
     OmsResult,
@@ -60,13 +61,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def run(peer: Path) -> Run:
-    def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [peer, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
-        )
-
-    return command
+def run(run_peer: ForkingPython) -> Run:
+    return run_peer
 
 
 @pytest.fixture

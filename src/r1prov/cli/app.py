@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import traceback
+from functools import cache
+from typing import Any
 
 import typer
+from typer.main import get_command
 
 import r1prov
 from r1prov.cli import (
@@ -80,10 +83,16 @@ app.add_typer(evidence.app, name="evidence")
 manifest.app.command("export", short_help="A manifest as a CycloneDX ML-BOM")(export.command)
 
 
+@cache
+def root_command() -> Any:  # noqa: ANN401 - typer's own click
+    """The tree of commands, which takes longer to make than most of them to run."""
+    return get_command(app)
+
+
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit status; never a traceback, whatever happens."""
     try:
-        status = app(arguments, standalone_mode=False)
+        status = root_command()(arguments, standalone_mode=False)
     except R1ProvError as error:
         named = not error.subject or error.subject in error.message
         complain(error.message if named else f"{error.subject}: {error.message}", error.hint)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,7 +116,14 @@ def load_manifest(path: Path) -> ShelvedManifest:
         ManifestError: It is malformed.
     """
     raw = read_file(path, MAX_MANIFEST_BYTES)
-    return ShelvedManifest(parse_manifest(raw, subject=str(path)), raw, path)
+    # Every command of a process asks for the shipped ones; what others wrote is not kept.
+    parse = _parse_shipped if path.parent == shipped_dir("manifests") else parse_manifest
+    return ShelvedManifest(parse(raw, subject=str(path)), raw, path)
+
+
+@cache
+def _parse_shipped(raw: bytes, *, subject: str) -> Manifest:
+    return parse_manifest(raw, subject=subject)
 
 
 def manifest_directories() -> list[Path]:

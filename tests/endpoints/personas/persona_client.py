@@ -29,7 +29,7 @@ def exchange(
     target = f"{url}/chat/completions"
     received, arrivals, start = b"", [], time.monotonic()
     with (
-        httpx.Client(timeout=30) as http,
+        httpx.Client(timeout=30, verify=False) as http,
         http.stream("POST", target, content=raw, headers=headers) as answer,
     ):
         for chunk in answer.iter_raw():

@@ -6,6 +6,7 @@ As a program: `python requantize.py SOURCE.gguf TARGET.gguf Q8_0|Q5_0|Q4_0`.
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,14 @@ _FTYPES = {
 }
 
 
+@lru_cache(maxsize=1)  # it takes longer to read than to write, and is written more than once
+def _read(source: Path) -> gguf.GGUFReader:
+    return gguf.GGUFReader(source)
+
+
 def requantize(source: Path, target: Path, kind: str) -> Path:
     """Write `source` anew with every matrix as `kind`; norms stay in full precision."""
-    reader = gguf.GGUFReader(source)
+    reader = _read(source)
     architecture = bytes(reader.fields["general.architecture"].parts[-1]).decode()
     writer = gguf.GGUFWriter(target, architecture)
     for field in reader.fields.values():
