@@ -23,13 +23,13 @@ from r1prov.cli.options import (
     ScopeChoice,
     TimestampUrl,
 )
+from r1prov.cli.evidence_show import response_policy, show
 from r1prov.cli.signing import SigningKey
 from r1prov.evidence.parts import Kind
 from r1prov.verify.policy import Level
 
 if TYPE_CHECKING:
     from r1prov.evidence.create import Draft, Wanted
-    from r1prov.responses.policy import ResponsePolicy
 
 app = typer.Typer(
     help="Evidence bundles: a verdict and all that supports it in one file.",
@@ -192,7 +192,7 @@ def _written(
         load_authorities(wanted.keys, file),
         now=datetime.now(UTC),
         demands=Demands(
-            responses=_responses(wanted.policy, wanted.response_keys),
+            responses=response_policy(wanted.policy, wanted.response_keys),
             openings=redact if draft.openings else None,
         ),
         subject=output.name,
@@ -211,18 +211,6 @@ def _written(
             say(f"and {len(errors) - _NAMED:,} more errors: `r1prov evidence verify` shows them")
         say(f"{verdict.value}: {printable(draft.report.headline)}")
     return verdict.exit_status
-
-
-def _responses(policy: Path | None, keys: tuple[Path, ...]) -> ResponsePolicy:
-    """What counts of signed answers: the table of a policy file, and keys that are pinned."""
-    from dataclasses import replace
-
-    from r1prov.responses.key_files import load_keys
-    from r1prov.responses.policy import ResponsePolicy, read_response_policy
-
-    chosen = (read_response_policy(policy) if policy is not None else None) or ResponsePolicy()
-    more = tuple(key for path in keys for key in load_keys(path))
-    return replace(chosen, keys=chosen.keys + more)
 
 
 @app.command("verify", short_help="Verify a bundle offline, and make its verdict again")
@@ -276,7 +264,7 @@ def verify(
             demands=Demands(
                 expect=expect,
                 policy=file,
-                responses=_responses(policy, tuple(response_keys or ())),
+                responses=response_policy(policy, tuple(response_keys or ())),
                 openings=openings,
                 model=open_store(model) if model is not None else None,
                 workers=jobs,
@@ -289,30 +277,7 @@ def verify(
     return result.exit_status
 
 
-@app.command("show", short_help="What a bundle says that it holds")
-def show(
-    bundle: _Bundle,
-    format: Format = ResultFormat.TEXT,  # noqa: A002 - the option is called --format
-    output: Output = None,
-    quiet: Quiet = False,
-) -> int:
-    """Show what a bundle holds; that its members are intact is checked, who signed is not.
-
-    \b
-    Examples:
-      r1prov evidence show r1.evidence.zip
-      r1prov evidence show r1.evidence.zip --format json
-    """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import emit
-    from r1prov.evidence.open import open_bundle
-    from r1prov.limits import MAX_EVIDENCE_BYTES
-    from r1prov.render import evidence as render
-    from r1prov.trust.directories import read_file
-
-    opened = open_bundle(read_file(bundle, MAX_EVIDENCE_BYTES), subject=bundle.name)
-    as_chosen = render.bundle_as_json if format is ResultFormat.JSON else render.bundle_as_text
-    emit(as_chosen(opened), output, quiet=quiet)
-    return 1 if opened.findings else 0
+app.command("show", short_help="What a bundle holds, and the document that people read")(show)
 
 
 @app.command("log", short_help="Verify a chain of bundles and show what changed")
