@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from r1prov.cli.evidence_show import response_policy, show
 from r1prov.cli.options import (
     Expect,
     Format,
@@ -23,7 +24,6 @@ from r1prov.cli.options import (
     ScopeChoice,
     TimestampUrl,
 )
-from r1prov.cli.evidence_show import response_policy, show
 from r1prov.cli.signing import SigningKey
 from r1prov.evidence.parts import Kind
 from r1prov.verify.policy import Level

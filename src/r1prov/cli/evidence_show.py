@@ -103,15 +103,13 @@ def show(
             f"--format {format} verifies nothing, so it takes no demands",
             hint="use `r1prov evidence verify`, or --format html or pdf",
         )
-    if format is ShowFormat.PDF and output is None and sys.stdout is not None:
-        if sys.stdout.isatty():
-            raise UsageError("a PDF is no text for a terminal", hint="name a file with --output")
+    terminal = output is None and sys.stdout is not None and sys.stdout.isatty()
+    if format is ShowFormat.PDF and terminal:
+        raise UsageError("a PDF is no text for a terminal", hint="name a file with --output")
     raw = read_file(bundle, MAX_EVIDENCE_BYTES)
     opened = open_bundle(raw, subject=bundle.name)
     if not document:
-        as_chosen = (
-            render.bundle_as_json if format is ShowFormat.JSON else render.bundle_as_text
-        )
+        as_chosen = render.bundle_as_json if format is ShowFormat.JSON else render.bundle_as_text
         emit(as_chosen(opened), output, quiet=quiet)
         return 1 if opened.findings else 0
     page, status = _document(

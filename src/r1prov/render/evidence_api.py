@@ -34,7 +34,11 @@ def exchanges(page: Page, found: Sequence[tuple[str, ExchangeReport]]) -> Iterat
         return
     yield page.paragraph("x-note")
     rows = (
-        (code(path.rpartition("/")[2]), _word(page, one.verdict.value), page.both(None, one.headline))
+        (
+            code(path.rpartition("/")[2]),
+            _word(page, one.verdict.value),
+            page.both(None, one.headline),
+        )
         for path, one in found[:_EXCHANGES]
     )
     yield page.table("exchanges", ("x-member", "c-state", "c-detail"), rows)

@@ -35,9 +35,7 @@ def _weights(manifest: Manifest) -> list[int]:
 
 _FIGURES: Final = (
     _Figure("a-model-type", "model_type", lambda m: m.architecture.model_type, None),
-    _Figure(
-        "a-layers", "num_hidden_layers", lambda m: m.architecture.layers, lambda f: f.layers
-    ),
+    _Figure("a-layers", "num_hidden_layers", lambda m: m.architecture.layers, lambda f: f.layers),
     _Figure("a-dense", "first_k_dense_replace", _of_config("first_k_dense_replace"), None),
     _Figure("a-mtp", "num_nextn_predict_layers", _of_config("num_nextn_predict_layers"), None),
     _Figure(
@@ -50,9 +48,7 @@ _FIGURES: Final = (
         "a-vocabulary", "vocab_size", lambda m: m.architecture.vocabulary, lambda f: f.vocabulary
     ),
     _Figure("a-context", "max_position_embeddings", _of_config("max_position_embeddings"), None),
-    _Figure(
-        "a-parameters", "", lambda m: m.architecture.parameters, lambda f: f.parameters
-    ),
+    _Figure("a-parameters", "", lambda m: m.architecture.parameters, lambda f: f.parameters),
     _Figure("a-tensors", "", lambda m: m.architecture.tensors, lambda f: f.tensors),
     _Figure("a-dtypes", "", lambda m: m.architecture.dtypes, lambda f: f.dtypes),
 )
@@ -122,7 +118,9 @@ def _row(
 
 def _shown(value: object) -> str:
     if isinstance(value, dict):
-        return Markup("<br>".join(f"{code(str(name))}&nbsp;{_shown(value[name])}" for name in sorted(value)))
+        return Markup(
+            "<br>".join(f"{code(str(name))}&nbsp;{_shown(value[name])}" for name in sorted(value))
+        )
     if isinstance(value, bool) or value in (None, 0, "", {}):
         return "—"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -56,7 +56,11 @@ def _document(page: Page, dossier: Dossier) -> Iterator[Markup]:
     column = 0 if page.languages[0] is Language.ZH else 1
     word = WORDS[result.verdict.value][column]
     warning = WORDS["unverified"]
-    mark = "" if dossier.verified else " ".join(warning if len(page.languages) > 1 else [warning[column]])
+    mark = (
+        ""
+        if dossier.verified
+        else " ".join(warning if len(page.languages) > 1 else [warning[column]])
+    )
     start = f"{mark} · " if mark else ""
     yield page.open(f"{start}{word} · {WORDS['title'][column]} · {result.index.model}", mark)
     if not dossier.verified:
@@ -93,7 +97,9 @@ def _document(page: Page, dossier: Dossier) -> Iterator[Markup]:
     yield page.section("h-proof", proof(page))
     yield page.section("h-yourself", yourself(page, dossier))
     yield page.section("h-digests", digests(page, dossier))
-    yield Markup(f"<footer>{page.say('footer', version=dossier.version)}</footer>\n</body>\n</html>")
+    yield Markup(
+        f"<footer>{page.say('footer', version=dossier.version)}</footer>\n</body>\n</html>"
+    )
 
 
 def _verdict(page: Page, dossier: Dossier) -> Markup:

@@ -64,7 +64,9 @@ class Page:
         if wanted == list(self.languages) and len({texts[one] for one in wanted}) == 1:
             return Markup(texts[wanted[0]])
         return Markup(
-            "".join(f'<span class="{one}" lang="{_TAGS[one]}">{texts[one]}</span>' for one in wanted)
+            "".join(
+                f'<span class="{one}" lang="{_TAGS[one]}">{texts[one]}</span>' for one in wanted
+            )
         )
 
     def open(self, title: str, policy_name: str) -> Markup:

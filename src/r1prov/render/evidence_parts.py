@@ -60,11 +60,13 @@ def environment(page: Page, said: Mapping[str, str]) -> Iterator[Markup]:
         yield page.paragraph("env-none")
         return
     yield page.paragraph("env-note")
-    yield page.facts([
+    yield page.facts(
+        [
             (f"env-{name}", code(said[name]) if name == "tool_sha256" else said[name])
             for name in _SHOWN
             if name in said
-        ])
+        ]
+    )
 
 
 def proof(page: Page) -> Iterator[Markup]:
@@ -84,10 +86,10 @@ def yourself(page: Page, dossier: Dossier) -> Iterator[Markup]:
     report = result.report
     expected = report.expected if report else result.index.expected
     tail = f" --expect {shlex.quote(expected)}" if expected and _SAFE.fullmatch(expected) else ""
-    model = result.index.model  # of a strict alphabet, unlike file names
+    model = shlex.quote(result.index.model)  # of a strict alphabet, unlike file names
     commands = (
         f"sha256sum {name}",
-        f"r1prov key add signer.key.pub --owner SIGNER --model {shlex.quote(model)} --keys ./pinned",
+        f"r1prov key add signer.key.pub --owner SIGNER --model {model} --keys ./pinned",
         f"r1prov evidence verify {name} --keys ./pinned{tail}",
     )
     yield page.paragraph("y-intro")
@@ -134,9 +136,7 @@ def _is_other(entry: FileEntry | None) -> bool:
     return entry is None or entry.role is not Role.WEIGHTS
 
 
-def _compared(
-    page: Page, digest: str | None, size: int | None, entry: FileEntry | None
-) -> Markup:
+def _compared(page: Page, digest: str | None, size: int | None, entry: FileEntry | None) -> Markup:
     if entry is None:
         return mark("warn", page.say("d-unlisted"))
     if digest is None and size is None:

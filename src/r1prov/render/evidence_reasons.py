@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from r1prov.render.evidence_page import Markup, Page, code, mark, plain
-from r1prov.render.evidence_words import detail_in_chinese, item_in_chinese
+from r1prov.render.evidence_words import in_chinese, item_in_chinese
 from r1prov.render.rules_zh import rule_in_chinese
 from r1prov.verify.findings import CoverageState
 from r1prov.verify.rules import Severity
@@ -72,7 +72,10 @@ def _group(page: Page, group: Sequence[Finding]) -> Markup:
 
 
 def _of(one: Finding) -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = [("c-subject", one.subject), ("c-message", _original(one.message))]
+    rows: list[tuple[str, str]] = [
+        ("c-subject", one.subject),
+        ("c-message", _original(one.message)),
+    ]
     more = (("c-expected", one.expected), ("c-found", one.found))
     return rows + [(label, value) for label, value in more if value is not None]
 
@@ -90,7 +93,7 @@ def coverage(page: Page, covered: Sequence[Coverage]) -> Iterator[Markup]:
         (
             page.both(item_in_chinese(one.item), one.item),
             _state(page, one),
-            page.both(detail_in_chinese(one.detail), one.detail),
+            page.both(in_chinese(one.detail), one.detail),
         )
         for one in shown
     ]
@@ -111,5 +114,3 @@ def _state(page: Page, one: Coverage) -> Markup:
     if one.required:
         return mark("no", page.say("required-missing"))
     return mark("gap", page.say("not-checked"))
-
-

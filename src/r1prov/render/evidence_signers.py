@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from r1prov.render.evidence_page import Markup, Page, code, lines, mark
-from r1prov.render.evidence_words import detail_in_chinese
+from r1prov.render.evidence_words import in_chinese
 from r1prov.trust.states import SignatureState, TimestampState
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def signatures(page: Page, dossier: Dossier) -> Iterator[Markup]:
     signature, report = dossier.result.signature, dossier.result.report
     good = signature.state is SignatureState.GOOD
     sign = mark("yes", page.say("good")) if good else mark("no", page.say("not-counted"))
-    said = page.both(detail_in_chinese(signature.detail), signature.detail)
+    said = page.both(in_chinese(signature.detail), signature.detail)
     who = (signature.owner or "—", code(signature.key_id))
     rows = [(page.say("s-bundle"), lines(who), lines((sign, said)))]
     use = report.manifest if report else None
@@ -38,7 +38,9 @@ def signatures(page: Page, dossier: Dossier) -> Iterator[Markup]:
         rows.append((page.say("s-manifest"), lines(signers), sign))
     yield page.table("signatures", ("s-what", "s-who", "s-state"), rows)
     if report is not None and report.provenance:
-        yield page.facts([("s-provenance", lines(page.both(None, one) for one in report.provenance))])
+        yield page.facts(
+            [("s-provenance", lines(page.both(None, one) for one in report.provenance))]
+        )
     yield Markup(f"<h3>{page.say('s-pinned')}</h3>")
     if not dossier.pinned:
         yield page.paragraph("s-pinned-none")
