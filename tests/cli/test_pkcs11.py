@@ -170,13 +170,31 @@ def test_attestations(call: Call, minilm: Path, hsm: Any, pin: str) -> None:
     assert status == 0, out
 
 
+def test_evidence(call: Call, minilm: Path, hsm: Any, pin: str) -> None:
+    trusted(call, hsm.uri())
+    assert call("manifest", "sign", "m.toml", "--key", hsm.uri())[0] == 0
+    create = ("evidence", "create", "minilm", "--manifest", "m.toml", "--keys", "keys")
+    status, out, err = call(*create, "--key", hsm.uri(), "-o", "e.zip")
+    assert status == 0, out + err
+    status, out, _ = call("evidence", "verify", "e.zip", "--keys", "keys", "--model", "minilm")
+    assert status == 0, out
+    # The other side signs with a key in a file.
+    assert call("key", "generate", "b.key", "--no-passphrase")[0] == 0
+    add = ("key", "add", "b.key.pub", "--owner", "buyer", "--model", "*", "--keys", "keys")
+    assert call(*add)[0] == 0
+    assert call("evidence", "sign", "e.zip", "--key", "b.key", "-o", "both.zip")[0] == 0
+    status, out, _ = call("evidence", "verify", "both.zip", "--keys", "keys", "--signers", "2")
+    assert status == 0, out
+
+
 def test_a_wrong_pin_shows_before_hashing(
     call: Call, minilm: Path, hsm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("R1PROV_PKCS11_PIN", "not this one")
     sign = ("manifest", "sign", "m.toml", "--key", hsm.uri())
     attest = ("attest", "create", "minilm", "--kind", "vsa", "--key", hsm.uri())
-    for command in (sign, attest):
+    evidence = ("evidence", "create", "minilm", "-o", "e.zip", "--key", hsm.uri())
+    for command in (sign, attest, evidence):
         status, out, err = call(*command)
         assert (status, out) == (4, "")
         assert "the PIN is wrong; it was tried once" in err

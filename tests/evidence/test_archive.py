@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -237,3 +239,132 @@ def test_caps(monkeypatch: pytest.MonkeyPatch) -> None:
         read_archive(raw, subject="b.zip")
     with pytest.raises(LimitExceeded):
         write_archive(MEMBERS)
+
+
+# ------------------------------------------------------------------ more that others write
+
+
+def patched(raw: bytes, at: int, data: bytes) -> bytes:
+    return raw[:at] + data + raw[at + len(data) :]
+
+
+def test_data_descriptors_and_streams() -> None:
+    """Sizes behind the content (APPNOTE 4.3.9), where who streams and who seeks read two things."""
+
+    class Stream(io.RawIOBase):
+        def __init__(self) -> None:
+            self.data = bytearray()
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            self.data += data
+            return len(data)
+
+    out = Stream()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr(zipfile.ZipInfo("a"), b"x" * 50)
+    assert b"PK\7\10" in out.data
+    assert "CRC is `0` before the content" in refused(bytes(out.data))
+
+
+def test_a_name_in_an_extra_field() -> None:
+    """Info-ZIP Unicode Path (0x7075): another name for those who read it (APPNOTE 4.6.9)."""
+    name = b"../../etc/passwd"
+    field = struct.pack("<HHBI", 0x7075, 5 + len(name), 1, 0) + name
+    assert "extra" in refused(made(("a", b"x"), extra=field))
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "says"),
+    [
+        ("evidence/data/Straße", "evidence/data/STRASSE", "letters"),
+        ("evidence/data/\u00e9", "evidence/data/e\u0301", "letters"),
+        ("evidence/data/ﬁle", "evidence/data/file", "letters"),
+        ("evidence/data/x", "evidence/DATA/x", "letter case only"),
+        ("evidence/data/x", "evidence/data/x ", "letters"),
+    ],
+)
+def test_names_that_fall_together_elsewhere(one: str, two: str, says: str) -> None:
+    assert says in refused(made((one, b"1"), (two, b"2")))
+
+
+def test_an_archive_that_holds_itself() -> None:
+    """A quine unpacks into itself for ever; here nothing is unpacked and nothing inside is read."""
+    inner = write_archive(MEMBERS)
+    nested = write_archive({"evidence/data/inner.zip": inner})
+    assert read_archive(nested, subject="b.zip") == {"evidence/data/inner.zip": inner}
+    assert "does not reach the end record" in refused(inner + nested)
+    assert "does not begin with a member" in refused(b"MZ" + nested)
+
+
+def test_zip64_lies() -> None:
+    """Sizes of 2^64 in extra fields, a locator, a record with another count (APPNOTE 4.3.14)."""
+    raw = write_archive(MEMBERS)
+    for at in (20, 24, 42):
+        assert "ZIP64" in refused(central(raw, at, 0xFFFFFFFF, "<I"))
+    record = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1 << 60, 1 << 60, 1 << 60, 0)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, len(raw) - 22, 1)
+    assert "ZIP64" in refused(raw[:-22] + record + locator + raw[-22:])
+
+
+def test_more_entries_than_bytes() -> None:
+    raw = write_archive(MEMBERS)
+    for count in (3, 0xFFFE):
+        altered = bytearray(raw)
+        struct.pack_into("<2H", altered, len(raw) - 14, count, count)
+        refused(bytes(altered))
+    for at, value in ((-10, 1 << 31), (-6, 1 << 31), (-6, 0)):
+        altered = bytearray(raw)
+        struct.pack_into("<I", altered, len(raw) + at, value)
+        refused(bytes(altered))
+
+
+def test_a_length_that_leads_out_of_the_file() -> None:
+    raw = write_archive(MEMBERS)
+    for at, kind in ((28, "<H"), (30, "<H"), (32, "<H"), (20, "<I"), (24, "<I"), (42, "<I")):
+        for value in (1, 0xFFFE, 0x7FFFFFFF):
+            if kind == "<I" or value <= 0xFFFF:
+                refused(central(raw, at, value, kind))
+    for at, kind in ((18, "<I"), (22, "<I"), (26, "<H"), (28, "<H")):
+        refused(patched(raw, at, struct.pack(kind, 0xFFFE)))
+
+
+MEASURE = """
+import io, resource, struct, sys, zipfile
+from r1prov.evidence.archive import read_archive, write_archive
+from r1prov.errors import InputError
+
+def archive(method, count):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        for number in range(count):
+            data = b"" if count > 1 else bytes(1 << 26)
+            file.writestr(zipfile.ZipInfo(f"a{number}"), data, method)
+    return out.getvalue()
+
+bomb = archive(zipfile.ZIP_DEFLATED, 1)
+many = archive(zipfile.ZIP_STORED, 25_000)
+large = write_archive({"evidence/data/x": bytes(48 << 20)})
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for raw in (bomb, many):
+    try:
+        read_archive(raw, subject="b")
+    except InputError:
+        continue
+    sys.exit("taken")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+read_archive(large, subject="b")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_memory_is_that_of_the_file() -> None:
+    """A refusal takes next to nothing, and a bundle its own size once more."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True
+    )
+    refusals, taken = map(int, done.stdout.split())
+    assert refusals <= 16
+    assert taken <= 48 + 16

@@ -24,9 +24,12 @@ from r1prov.endpoints.read_answer import read_answer
 from r1prov.endpoints.reference import parse_reference
 from r1prov.errors import R1ProvError
 from r1prov.evidence.archive import write_archive
-from r1prov.evidence.index import parse_index
+from r1prov.evidence.index import Index, parse_index
 from r1prov.evidence.open import open_bundle
-from r1prov.evidence.recording import LISTING, read_recording
+from r1prov.evidence.recorded import read_recording
+from r1prov.evidence.recording import LISTING
+from r1prov.evidence.stated import contradictions
+from r1prov.evidence.statement import check_signature, sign_index
 from r1prov.formats.gguf import read_gguf
 from r1prov.formats.ollama_manifest import parse_ollama_config, parse_ollama_manifest
 from r1prov.formats.pickles import is_data_pickle, is_pickle, pickle_imports
@@ -55,11 +58,14 @@ from r1prov.stores.git_pack import read_pack
 from r1prov.stores.hub_git import tree_entries
 from r1prov.trust.bundle import parse_bundle, parse_dsse_bundle
 from r1prov.trust.certificates import parse_certificates
-from r1prov.trust.keys import parse_public_key
+from r1prov.trust.keys import generate_private_key, parse_public_key
 from r1prov.trust.openpgp import parse_openpgp_key
+from r1prov.trust.store import TrustStore
 from r1prov.trust.timestamps import check_timestamp
 from r1prov.trust.token_uri import parse_token_uri
 from r1prov.trust.trust_file import parse_trust_store
+from r1prov.verify.findings import Verdict
+from r1prov.verify.policy import Level, Scope
 from r1prov.verify.policy_file import parse_policy
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +109,40 @@ def evidence(data: bytes) -> object:
         return parse_index(data, subject=SUBJECT)
     except R1ProvError:
         return read_recording({LISTING: data}, subject=SUBJECT)
+
+
+def _index() -> Index:
+    return Index(
+        model="m",
+        created=NOW,
+        version="1",
+        verdict=Verdict.PASS,
+        level=Level.FULL,
+        scope=Scope.ALL,
+        expected=None,
+        manifest=None,
+        policy=None,
+        previous=None,
+        parts=(),
+    )
+
+
+def evidence_signature(data: bytes) -> object:
+    """The signature of a bundle, by a key or with a certificate, as far as nobody is trusted."""
+    index = _index()
+    return check_signature(
+        data,
+        index=index,
+        raw_index=index.to_json(),
+        trust=TrustStore((), (), ()),
+        now=NOW,
+        subject=SUBJECT,
+    )
+
+
+def evidence_report(data: bytes) -> object:
+    """The report in a bundle, which is held against its index."""
+    return list(contradictions(data, _index(), None, {}, as_made=True))
 
 
 def signatures(data: bytes) -> object:
@@ -154,6 +194,8 @@ TARGETS: dict[str, Target] = {
     "git-pack": read_pack,
     "git-tree": tree_entries,
     "evidence": evidence,
+    "evidence-signature": evidence_signature,
+    "evidence-report": evidence_report,
     "response-signatures": signatures,
     "response-digest": lambda data: parse_content_digest([data.decode("latin-1")]),
     "response-jws": lambda data: parse_jws(data.decode("latin-1")),
@@ -211,7 +253,12 @@ def _git_pack() -> bytes:
 
 # Small ones, for formats of which no file is at hand.
 MADE: dict[str, tuple[bytes, ...]] = {
+    "evidence-signature": (
+        sign_index(generate_private_key("ed25519"), _index(), _index().to_json()),
+    ),
+    "evidence-report": (b'{"schema":"r1prov/report/1","verdict":"pass","manifest":{"name":"m"}}',),
     "evidence": (
+        _index().to_json(),
         write_archive({"evidence/index.json": b"{}", "evidence/index.json.sigstore.json": b"{}"}),
         b'{"schema":"r1prov/recorded-model/1","name":"m","entries":[{"path":"a","kind":"file",'
         b'"size":1,"detail":"","other_device":false,"sha256":"' + b"0" * 64 + b'"}]}',

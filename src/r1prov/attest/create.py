@@ -11,10 +11,14 @@ from r1prov.errors import ChangedWhileReading, LimitExceeded
 from r1prov.limits import MAX_BUNDLE_BYTES
 from r1prov.manifest.shelf import load_manifest
 from r1prov.trust.bundle import write_dsse_bundle
+from r1prov.trust.chains import chain_material, signer_chain
 from r1prov.trust.dsse import IN_TOTO_TYPE, sign_envelope
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from r1prov.manifest.shelf import ShelvedManifest
+    from r1prov.trust.certificates import Certificate
     from r1prov.trust.keys import Signer
     from r1prov.verify.findings import Report
 
@@ -60,16 +64,28 @@ def create_attestation(
     return sign_statement(key, payload)
 
 
-def sign_statement(key: Signer, statement: bytes) -> bytes:
+def sign_statement(
+    key: Signer, statement: bytes, certificates: Sequence[Certificate] = ()
+) -> bytes:
     """Sign an in-toto statement: the bundle file.
 
+    Args:
+        key: The key that signs.
+        statement: What is signed.
+        certificates: The key's certificate and its issuers, for those who trust the root; without
+            them the signature is for those who know the key.
+
     Raises:
+        CertificateError: The first certificate is not that of the key, or there are too many.
         LimitExceeded: The bundle would be larger than `verify_attestation` reads.
     """
     key_id = key.public.key_id
     # securesystemslib (in-toto, TUF) finds the signature of a key by the `keyid` of the envelope.
     envelope = sign_envelope(key, statement, IN_TOTO_TYPE, key_id=key_id)
-    raw = write_dsse_bundle(envelope, {"publicKey": {"hint": key_id}})
+    material: dict[str, object] = {"publicKey": {"hint": key_id}}
+    if certificates:
+        material = chain_material([one.der for one in signer_chain(key.public, certificates)])
+    raw = write_dsse_bundle(envelope, material)
     if len(raw) > MAX_BUNDLE_BYTES:
         raise LimitExceeded(
             f"the signed statement has {len(raw):,} bytes; the cap is {MAX_BUNDLE_BYTES:,}",

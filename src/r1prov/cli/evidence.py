@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from r1prov.cli.evidence_show import response_policy, show
+from r1prov.cli import evidence_show, evidence_sign
 from r1prov.cli.options import (
     Expect,
     Format,
@@ -24,12 +24,13 @@ from r1prov.cli.options import (
     ScopeChoice,
     TimestampUrl,
 )
-from r1prov.cli.signing import SigningKey
+from r1prov.cli.signing import SignerCertificate, SignerIssuers, SigningKey
 from r1prov.evidence.parts import Kind
 from r1prov.verify.policy import Level
 
 if TYPE_CHECKING:
     from r1prov.evidence.create import Draft, Wanted
+    from r1prov.responses.policy import ResponsePolicy
 
 app = typer.Typer(
     help="Evidence bundles: a verdict and all that supports it in one file.",
@@ -46,6 +47,11 @@ _ResponseKeys = Annotated[
         metavar="FILE|DIR",
         help="Keys that API answers are signed with. Repeatable.",
     ),
+]
+
+_Signers = Annotated[
+    int,
+    typer.Option("--signers", min=1, help="How many different pinned signers must sign it."),
 ]
 
 
@@ -105,6 +111,8 @@ def create(
     ] = False,
     keys: Keys = None,
     policy: PolicyPath = None,
+    certificate: SignerCertificate = None,
+    chain: SignerIssuers = None,
     timestamp_url: TimestampUrl = None,
     jobs: Jobs = None,
     quiet: Quiet = False,
@@ -120,22 +128,25 @@ def create(
       r1prov evidence create ./r1 --acceptance policy.toml --key me.key -o accepted.zip
       r1prov evidence create ./r1 --previous may.zip --key me.key -o june.zip
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import refuse_inside, say
+    from r1prov.cli.output import complain, refuse_inside, refuse_output, say
     from r1prov.cli.progress import hashing_progress
-    from r1prov.cli.signing import load_private_key, timestamped
-    from r1prov.errors import UsageError
+    from r1prov.cli.signing import load_private_key, signing_certificates, timestamped
+    from r1prov.errors import TimestampError, UsageError
     from r1prov.evidence.create import Wanted, draft_evidence
     from r1prov.evidence.parts import chosen
     from r1prov.render import evidence as render
     from r1prov.render import json as report_as_json
+    from r1prov.trust.chains import signer_chain
+    from r1prov.trust.timestamp_client import check_url
+    from r1prov.verify.findings import Verdict
 
     if acceptance is not None and (policy is not None or level is not Level.FULL):
         raise UsageError(
             "--acceptance is a policy of its own, and every byte is checked under it",
             hint="leave out --policy and --level",
         )
-    if output.exists() and not dry_run:
-        raise UsageError(f"{output} exists and is not overwritten", subject=str(output))
+    if not dry_run:
+        refuse_output(output)
     for path in (output, redact):
         refuse_inside(path, model)
     wanted = Wanted(
@@ -153,19 +164,33 @@ def create(
         audits=tuple(audit or ()),
         kinds=chosen(frozenset(include or ()), frozenset(exclude or ())),
         previous=previous,
+        timestamped=timestamp_url is not None,
         workers=jobs,
     )
+    certificates = signing_certificates(certificate, chain)
     private = load_private_key(key)  # before hashing: a wrong passphrase shows at once
+    if timestamp_url is not None:
+        check_url(timestamp_url)
+    if certificates:
+        signer_chain(private.public, certificates)
     with hashing_progress(quiet=quiet) as progress:
         draft = draft_evidence(wanted, report_as_json.render, progress=progress)
     if not quiet:
         say(render.sizes_as_text(draft))
     if dry_run:
         return draft.report.exit_status
-    signature = draft.signature(private)
+    signature = draft.signature(private, certificates)
+    unstamped = False
     if timestamp_url is not None:
-        signature = timestamped(signature, timestamp_url, subject="the evidence")
-    return _written(draft, draft.archive(signature), wanted, output, redact, quiet=quiet)
+        try:
+            signature = timestamped(signature, timestamp_url, subject="the evidence")
+        except TimestampError as error:
+            # Hours of hashing are not lost for it.
+            complain(error.message, f"`r1prov evidence timestamp {output}` adds one later")
+            draft, unstamped = draft.untimestamped(), True
+            signature = draft.signature(private, certificates)
+    status = _written(draft, draft.archive(signature), wanted, output, redact, quiet=quiet)
+    return status or (Verdict.INCOMPLETE.exit_status if unstamped else 0)
 
 
 def _written(
@@ -192,7 +217,8 @@ def _written(
         load_authorities(wanted.keys, file),
         now=datetime.now(UTC),
         demands=Demands(
-            responses=response_policy(wanted.policy, wanted.response_keys),
+            policy=file,
+            responses=_responses(wanted.policy, wanted.response_keys),
             openings=redact if draft.openings else None,
         ),
         subject=output.name,
@@ -213,6 +239,24 @@ def _written(
     return verdict.exit_status
 
 
+def _responses(policy: Path | None, keys: tuple[Path, ...]) -> ResponsePolicy:
+    """What counts of signed answers: the table of a policy file, and keys that are pinned."""
+    from dataclasses import replace
+
+    from r1prov.responses.key_files import load_keys
+    from r1prov.responses.policy import ResponsePolicy, read_response_policy
+
+    chosen = (read_response_policy(policy) if policy is not None else None) or ResponsePolicy()
+    more = tuple(key for path in keys for key in load_keys(path))
+    return replace(chosen, keys=chosen.keys + more)
+
+
+app.command("sign", short_help="Add a signature to a bundle that is there")(evidence_sign.sign)
+app.command("timestamp", short_help="Add timestamps to a bundle that is there")(
+    evidence_sign.timestamp
+)
+
+
 @app.command("verify", short_help="Verify a bundle offline, and make its verdict again")
 def verify(
     bundle: _Bundle,
@@ -222,7 +266,9 @@ def verify(
     ] = None,
     expect: Expect = None,
     policy: PolicyPath = None,
+    scope: ScopeChoice = None,
     response_keys: _ResponseKeys = None,
+    signers: _Signers = 1,
     openings: Annotated[
         Path | None,
         typer.Option("--openings", metavar="FILE", help="Open redacted bodies of exchanges."),
@@ -242,6 +288,7 @@ def verify(
     Examples:
       r1prov evidence verify r1.evidence.zip --keys ./pinned --expect full
       r1prov evidence verify r1.evidence.zip --keys ./pinned --model /models/r1
+      r1prov evidence verify r1.evidence.zip --keys ./pinned --scope all
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import emit
     from r1prov.cli.progress import hashing_progress
@@ -264,7 +311,9 @@ def verify(
             demands=Demands(
                 expect=expect,
                 policy=file,
-                responses=response_policy(policy, tuple(response_keys or ())),
+                scope=scope,
+                signers=signers,
+                responses=_responses(policy, tuple(response_keys or ())),
                 openings=openings,
                 model=open_store(model) if model is not None else None,
                 workers=jobs,
@@ -277,12 +326,17 @@ def verify(
     return result.exit_status
 
 
-app.command("show", short_help="What a bundle holds, and the document that people read")(show)
+app.command("show", short_help="What a bundle holds, or a document about it")(evidence_show.show)
 
 
 @app.command("log", short_help="Verify a chain of bundles and show what changed")
 def log(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of bundles (*.zip).")],
+    expect: Expect = None,
+    policy: PolicyPath = None,
+    scope: ScopeChoice = None,
+    signers: _Signers = 1,
+    response_keys: _ResponseKeys = None,
     keys: Keys = None,
     format: Format = ResultFormat.TEXT,  # noqa: A002 - the option is called --format
     output: Output = None,
@@ -293,13 +347,25 @@ def log(
     \b
     Examples:
       r1prov evidence log ./evidence --keys ./pinned
+      r1prov evidence log ./evidence --keys ./pinned --expect full --scope all
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import emit
     from r1prov.evidence.chain import read_chain
+    from r1prov.evidence.verify import Demands
     from r1prov.render import evidence as render
     from r1prov.verify.local import load_authorities
+    from r1prov.verify.policy_file import load_policy
 
-    chain = read_chain(directory, load_authorities(keys), now=datetime.now(UTC))
+    file = load_policy(policy) if policy is not None else None
+    demands = Demands(
+        expect=expect,
+        policy=file,
+        scope=scope,
+        signers=signers,
+        responses=_responses(policy, tuple(response_keys or ())),
+    )
+    authorities = load_authorities(keys, file)
+    chain = read_chain(directory, authorities, now=datetime.now(UTC), demands=demands)
     as_chosen = render.chain_as_json if format is ResultFormat.JSON else render.chain_as_text
     emit(as_chosen(chain), output, quiet=quiet)
     return chain.verdict.exit_status

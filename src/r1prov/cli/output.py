@@ -110,6 +110,20 @@ def refuse_inside(output: Path | None, model: str | None) -> None:
         )
 
 
+def refuse_output(path: Path) -> None:
+    """Refuse a new file that `write_new` would refuse, before the work that goes into it.
+
+    Raises:
+        UsageError: It exists.
+        Unreadable: There is no such directory, or nobody may write there.
+    """
+    if os.path.lexists(path):
+        raise UsageError(f"{path} exists and is not overwritten", subject=str(path))
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        why = "no directory that can be written to"
+        raise Unreadable(f"cannot write {path}: {path.parent} is {why}", subject=str(path))
+
+
 def encodable(text: str, encoding: str | None) -> str:
     """`text` with what the stream cannot show as escapes, so that `LANG=C` loses nothing."""
     name = encoding or "ascii"

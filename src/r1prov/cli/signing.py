@@ -24,6 +24,14 @@ SigningKey = Annotated[
 OptionalSigningKey = Annotated[
     str | None, typer.Option("--key", metavar="FILE|URI", help=_KEY_HELP)
 ]
+SignerCertificate = Annotated[
+    Path | None,
+    typer.Option("--certificate", help="Certificate of the key (PEM), for private authorities."),
+]
+SignerIssuers = Annotated[
+    list[Path] | None,
+    typer.Option("--chain", help="Issuers of --certificate (PEM), without the root. Repeatable."),
+]
 _MODULE = "R1PROV_PKCS11_MODULE"
 _PIN = "R1PROV_PKCS11_PIN"
 
@@ -88,6 +96,24 @@ def load_certificates(paths: Iterable[Path]) -> list[Certificate]:
     for path in paths:
         raw = read_file(path, MAX_CERTIFICATE_FILE_BYTES)
         found += parse_certificates(raw, subject=str(path))
+    return found
+
+
+def signing_certificates(certificate: Path | None, chain: list[Path] | None) -> list[Certificate]:
+    """The certificate to sign with and its issuers; none without `--certificate`.
+
+    Raises:
+        UsageError: Issuers without a certificate.
+        CertificateError: One is malformed, or not that of a signer, or not valid now.
+        NotFound: There is no such file.
+    """
+    from r1prov.errors import UsageError
+
+    if chain and certificate is None:
+        raise UsageError("--chain goes with --certificate, which they issued")
+    found = load_certificates([] if certificate is None else [certificate, *(chain or ())])
+    if found:
+        check_signer(found[0], datetime.now(UTC))
     return found
 
 

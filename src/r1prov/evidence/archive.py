@@ -19,7 +19,7 @@ from r1prov.limits import MAX_EVIDENCE_BYTES, MAX_EVIDENCE_MEMBERS
 from r1prov.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _LOCAL: Final = struct.Struct("<4s5H3I2H")
 _CENTRAL: Final = struct.Struct("<4s6H3I5H2I")
@@ -69,20 +69,30 @@ def write_archive(members: Mapping[str, bytes]) -> bytes:
             f"the bundle would have {total:,} bytes; the cap is {MAX_EVIDENCE_BYTES:,}",
             hint="leave parts out: --exclude",
         )
-    body, directory = bytearray(), bytearray()
-    for name in sorted(members):
+    for name in members:
         fault = _name_fault(name)
         if fault is not None:
             raise EvidenceError(f"a member cannot be called {quoted(name)}: {fault}")
+    return b"".join(_pieces(members))
+
+
+def _pieces(members: Mapping[str, bytes]) -> Iterator[bytes]:
+    """What an archive of these members consists of, in order; contents are not copied."""
+    directory = bytearray()
+    at = 0
+    for name in sorted(members):
         data, raw = members[name], name.encode("ascii")
         shared = (0, 0, *_EPOCH, zlib.crc32(data), len(data), len(data), len(raw), 0)
         directory += _CENTRAL.pack(
-            _CENTRAL_MAGIC, _UNIX | _VERSION, _VERSION, *shared, 0, 0, 0, _MODE, len(body)
+            _CENTRAL_MAGIC, _UNIX | _VERSION, _VERSION, *shared, 0, 0, 0, _MODE, at
         )
         directory += raw
-        body += _LOCAL.pack(_LOCAL_MAGIC, _VERSION, *shared) + raw + data
-    end = _END.pack(_END_MAGIC, 0, 0, len(members), len(members), len(directory), len(body), 0)
-    return bytes(body + directory + end)
+        header = _LOCAL.pack(_LOCAL_MAGIC, _VERSION, *shared) + raw
+        at += len(header) + len(data)
+        yield header
+        yield data
+    yield bytes(directory)
+    yield _END.pack(_END_MAGIC, 0, 0, len(members), len(members), len(directory), at, 0)
 
 
 def read_archive(raw: bytes, *, subject: str) -> dict[str, bytes]:
@@ -119,15 +129,25 @@ def read_archive(raw: bytes, *, subject: str) -> dict[str, bytes]:
             f"{start - at:,} bytes between the last member and the directory (at byte {at:,})",
             "members follow each other without a gap",
         )
-    again = write_archive(members)
-    if again != raw:
-        offset = next(i for i, (a, b) in enumerate(zip(again, raw, strict=False)) if a != b)
+    offset = _first_difference(raw, members)
+    if offset is not None:
         raise _refused(
             subject,
             f"a field of {_place(entries, offset)} is not as r1prov writes it (byte {offset:,})",
             "one set of members has one archive: times, attributes and order are fixed",
         )
     return members
+
+
+def _first_difference(raw: bytes, members: Mapping[str, bytes]) -> int | None:
+    """Where an archive differs from the one that would be written of its members."""
+    at = 0
+    for piece in _pieces(members):
+        if not raw.startswith(piece, at):
+            pairs = enumerate(zip(piece, raw[at : at + len(piece)], strict=False))
+            return at + next((i for i, (a, b) in pairs if a != b), 0)
+        at += len(piece)
+    return None
 
 
 _UNPACK: Final = "on some file systems one would replace the other"
@@ -151,11 +171,7 @@ def _directory(raw: bytes, subject: str) -> list[_Entry]:
     if (
         raw[end - 20 : end - 16] == _ZIP64_LOCATOR
         or 0xFFFF in (here, count)
-        or _ZIP64
-        in (
-            size,
-            offset,
-        )
+        or _ZIP64 in (size, offset)
     ):
         raise _refused(subject, "it has ZIP64 records", "a bundle is below 4 GiB")
     if disk or start_disk or here != count:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from r1prov.evidence.replay import bundled_manifest
+from r1prov.evidence.replay import bundled_manifest, bundled_policy
 from r1prov.stores.base import EntryKind
 from r1prov.text import plural
 from r1prov.verify.findings import Coverage, CoverageState, Finding, finding
 from r1prov.verify.pipeline import Authorities, verify
-from r1prov.verify.policy import Policy
-from r1prov.verify.policy_file import parse_policy
+from r1prov.verify.policy import Level, Policy
 from r1prov.verify.rules import Severity
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from r1prov.evidence.open import Bundle
-    from r1prov.evidence.recording import RecordedStore
+    from r1prov.evidence.recorded import RecordedStore
     from r1prov.evidence.verify import Demands
     from r1prov.stores.base import Store
     from r1prov.verify.findings import Report
@@ -50,14 +50,17 @@ def compare_with_model(
         StoreError: The model cannot be read.
     """
     index = bundle.index
-    policy = demands.policy
-    if policy is None and index.policy is not None:
-        policy = parse_policy(bundle.payload[index.policy], subject=index.policy)
-    manifest = bundled_manifest(index, bundle.payload, policy, subject=bundle.subject)
+    policy, theirs = demands.policy, demands.policy is None
+    if theirs:
+        policy = bundled_policy(index, bundle.payload, subject=bundle.subject)
+    manifest = bundled_manifest(
+        index, bundle.payload, policy, subject=bundle.subject, theirs=theirs
+    )
     asked = Policy(
-        level=index.level,
-        scope=index.scope,
-        scope_given=True,
+        # Whatever the maker looked at: the model is here to be read.
+        level=Level.FULL,
+        scope=demands.scope or index.scope,
+        scope_given=demands.scope is not None or theirs,
         expect=demands.expect or index.expected,
         workers=demands.workers,
         read_all=True,
@@ -76,9 +79,24 @@ def compare_with_model(
     found += _differences(before, model, report)
     compared = sum(path in report.digests for path in before.digests)
     detail = f"{plural(compared, 'digest')} of {len(before.digests)} compared, as read now"
-    whole = compared == len(before.digests) or any(True for _ in found)
-    state = CoverageState.CHECKED if whole else CoverageState.UNREAD
-    return found, [Coverage("model at hand", state, detail)]
+    whole = bool(before.digests) and compared == len(before.digests)
+    state = CoverageState.CHECKED if whole or found else CoverageState.UNREAD
+    rows = [Coverage("model at hand", state, detail)]
+    files = [one for one in before.entries() if one.kind is EntryKind.FILE]
+    if len(files) > len(before.digests):
+        left = len(files) - len(before.digests)
+        why = f"{plural(left, 'file')} by name and size only: the bundle has no digest"
+        rows.append(Coverage("model at hand", CoverageState.SKIPPED, why, required=False))
+    # What could not be read of it is open here too.
+    open_already = {one.item for one in replayed.coverage} if replayed else set()
+    rows += [
+        replace(one, item=f"model at hand: {one.item}")
+        for one in report.coverage
+        if one.required
+        and one.state is not CoverageState.CHECKED
+        and (one.state is CoverageState.UNREAD or one.item not in open_already)
+    ]
+    return found, rows
 
 
 def _differences(before: RecordedStore, model: Store, report: Report) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ follow from the members, so that a verifier makes them again and compares.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -17,9 +18,21 @@ ROOT: Final = "evidence/"
 DATA: Final = ROOT + "data/"
 INDEX: Final = ROOT + "index.json"
 SIGNATURE: Final = ROOT + "index.json.sigstore.json"
+# Of whoever signs the same index later, by the beginning of the key's id.
+_COUNTERSIGNATURE: Final = re.compile(re.escape(INDEX) + r"\.[0-9a-f]{8}\.sigstore\.json")
 _BAGIT: Final = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 _MANIFEST, _TAGS = ROOT + "manifest-sha256.txt", ROOT + "tagmanifest-sha256.txt"
 TAG_FILES: Final = frozenset({ROOT + "bagit.txt", ROOT + "bag-info.txt", _MANIFEST, _TAGS})
+
+
+def countersignature(key_id8: str) -> str:
+    """The member with the signature of somebody who signs a bundle that is there."""
+    return f"{INDEX}.{key_id8}.sigstore.json"
+
+
+def is_countersignature(name: str) -> bool:
+    """Whether a member is one."""
+    return _COUNTERSIGNATURE.fullmatch(name) is not None
 
 
 def tag_files(members: Mapping[str, bytes], *, day: str) -> dict[str, bytes]:

@@ -25,7 +25,7 @@ class Change:
     """What is another from one bundle to the next.
 
     Attributes:
-        what: A file of the model, `manifest`, `verdict` or `r1prov`.
+        what: A file of the model, or what else of a bundle (`manifest`, `verdict`, `signer`, …).
         before: What it was; None if it is new.
         after: What it is; None if it is gone.
     """
@@ -58,8 +58,16 @@ class Chain:
     verdict: Verdict
 
 
-def read_chain(directory: Path, authorities: Authorities, *, now: datetime) -> Chain:
+def read_chain(
+    directory: Path, authorities: Authorities, *, now: datetime, demands: Demands | None = None
+) -> Chain:
     """Verify every bundle of a directory, and that they form one chain.
+
+    Args:
+        directory: Where they are, as `*.zip`.
+        authorities: Whom the verifier trusts.
+        now: The present.
+        demands: What is asked of each of them.
 
     Raises:
         NotFound: There is no bundle.
@@ -84,7 +92,7 @@ def read_chain(directory: Path, authorities: Authorities, *, now: datetime) -> C
         try:
             raw = read_file(path, MAX_EVIDENCE_BYTES)
             results.append(
-                verify_evidence(raw, authorities, now=now, demands=Demands(), subject=path.name)
+                verify_evidence(raw, authorities, now=now, demands=demands, subject=path.name)
             )
         except R1ProvError as error:
             findings.append(finding("evidence-chain", path.name, error.message, hint=error.hint))
@@ -104,10 +112,16 @@ def read_chain(directory: Path, authorities: Authorities, *, now: datetime) -> C
 
 def _in_order(results: list[EvidenceResult], findings: list[Finding]) -> list[EvidenceResult]:
     """The bundles as they continue each other; what does not fit is a finding."""
-    by_digest = {one.sha256: one for one in results}
+    by_digest: dict[str, EvidenceResult] = {}
     next_of: dict[str, EvidenceResult] = {}
     first = []
-    for one in sorted(results, key=lambda result: (result.index.created, result.subject)):
+    for one in results:
+        other = by_digest.setdefault(one.sha256, one)
+        if other is not one:
+            message = f"is the same file as {other.subject}"
+            findings.append(finding("evidence-chain", one.subject, message))
+    by_time = sorted(by_digest.values(), key=lambda result: (result.index.created, result.subject))
+    for one in by_time:
         previous = one.index.previous
         if previous is None:
             first.append(one)
@@ -144,7 +158,8 @@ def _in_order(results: list[EvidenceResult], findings: list[Finding]) -> list[Ev
             ordered.append(at)
             at = next_of.get(at.sha256)
     # A second one that continues the same is shown too.
-    return ordered + [one for one in results if one not in ordered]
+    shown = {one.sha256 for one in ordered}
+    return ordered + [one for one in by_time if one.sha256 not in shown]
 
 
 def _changes(before: EvidenceResult | None, after: EvidenceResult) -> tuple[Change, ...]:
@@ -155,16 +170,30 @@ def _changes(before: EvidenceResult | None, after: EvidenceResult) -> tuple[Chan
         for path in sorted(before.digests.keys() | after.digests.keys())
         if before.digests.get(path) != after.digests.get(path)
     ]
-    for what, was, now in (
-        ("manifest", _manifest(before), _manifest(after)),
-        ("verdict", before.verdict.value, after.verdict.value),
-        ("r1prov", before.index.version, after.index.version),
-    ):
-        if was != now:
-            found.append(Change(what=what, before=was, after=now))
+    was, now = _about(before), _about(after)
+    found += [
+        Change(what=what, before=was[what], after=now[what])
+        for what in was
+        if was[what] != now[what]
+    ]
     return tuple(found)
 
 
-def _manifest(result: EvidenceResult) -> str | None:
-    index = result.index
-    return next((one.sha256 for one in index.parts if one.path == index.manifest), None)
+def _about(result: EvidenceResult) -> dict[str, str | None]:
+    """What of a bundle, beside the files of the model, should stay as it is over time."""
+    index, signature, report = result.index, result.signature, result.report
+    digests = {one.path: one.sha256 for one in index.parts}
+    use = report.manifest if report is not None else None
+    return {
+        "model": index.model,
+        "manifest": digests.get(index.manifest or ""),
+        "signers of the manifest": "; ".join(use.signers) if use is not None else None,
+        "policy": digests.get(index.policy or ""),
+        "scope": index.scope.value,
+        "level": index.level.value,
+        "expected": index.expected,
+        "tensors": report.inventory_sha256 if report is not None else None,
+        "signer": f"{signature.owner or 'unknown'}, key {signature.key_id}",
+        "verdict": result.verdict.value,
+        "r1prov": index.version,
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -46,11 +46,12 @@ from r1prov.verify.policy import Level, Policy, Scope
 from r1prov.verify.policy_file import find_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from r1prov.responses.log_record import Head
     from r1prov.responses.redaction import Opening
     from r1prov.stores.base import Store
+    from r1prov.trust.certificates import Certificate
     from r1prov.trust.keys import Signer
     from r1prov.verify.findings import Report
     from r1prov.verify.policy import PolicyFile
@@ -78,6 +79,7 @@ class Wanted:
         audits: Results of other tools.
         kinds: What goes in.
         previous: The bundle that this one continues.
+        timestamped: The signature will be timestamped.
         workers: Hashing threads.
     """
 
@@ -95,6 +97,7 @@ class Wanted:
     audits: tuple[Path, ...] = ()
     kinds: frozenset[Kind] = DEFAULT
     previous: Path | None = None
+    timestamped: bool = False
     workers: int | None = None
 
 
@@ -124,9 +127,13 @@ class Draft:
             found[part.kind] = (count + 1, size + part.size)
         return found
 
-    def signature(self, key: Signer) -> bytes:
+    def signature(self, key: Signer, certificates: Sequence[Certificate] = ()) -> bytes:
         """The signature of the index, without a timestamp."""
-        return sign_index(key, self.index, self.index.to_json())
+        return sign_index(key, self.index, self.index.to_json(), certificates)
+
+    def untimestamped(self) -> Draft:
+        """The same, of whose signature no timestamp is to be had."""
+        return replace(self, index=replace(self.index, timestamped=False))
 
     def archive(self, signature: bytes) -> bytes:
         """The bundle file: the same bytes for the same draft and signature."""
@@ -174,8 +181,23 @@ def draft_evidence(
         file=found.file,
         ignored=found.ignored,
     )
-    report = verify(store, authorities, asked, manifest=wanted.manifest, now=now, progress=progress)
     collected = _Collected(wanted.kinds)
+    # Before hours of hashing: what is wrong with them shows at once.
+    policy = _add_policy(collected, found.file)
+    openings = _add_exchanges(collected, wanted)
+    for path in wanted.audits:
+        name = path.name if _SAFE.fullmatch(path.name) else "result"
+        collected.add(Kind.AUDIT, f"audit/{name}", read_file(path, MAX_EVIDENCE_FILE_BYTES))
+    _add_trust(collected, authorities, wanted)
+    previous = _previous(wanted)
+    report = verify(store, authorities, asked, manifest=wanted.manifest, now=now, progress=progress)
+    model = report.manifest.name if report.manifest else UNIDENTIFIED
+    if previous is not None and previous.model != model:
+        raise UsageError(
+            f"{wanted.previous} is about {previous.model}, and this model is {model}",
+            subject=str(wanted.previous),
+            hint="a chain follows one deployment of one model",
+        )
     collected.add(Kind.REPORT, "report/report.json", report_as_json(report).encode())
     if Kind.MODEL in wanted.kinds:
         for name, data in record_model(
@@ -183,15 +205,9 @@ def draft_evidence(
         ).items():
             collected.add(Kind.MODEL, name, data)
     manifest = _add_manifest(collected, report)
-    policy = _add_policy(collected, found.file)
-    _add_trust(collected, authorities, wanted)
-    openings = _add_exchanges(collected, wanted)
-    for path in wanted.audits:
-        name = path.name if _SAFE.fullmatch(path.name) else "result"
-        collected.add(Kind.AUDIT, f"audit/{name}", read_file(path, MAX_EVIDENCE_FILE_BYTES))
     collected.add(Kind.ENVIRONMENT, "environment/environment.json", environment(now))
     index = Index(
-        model=report.manifest.name if report.manifest else UNIDENTIFIED,
+        model=model,
         created=now.replace(microsecond=0),
         version=r1prov.__version__,
         verdict=report.verdict,
@@ -200,7 +216,8 @@ def draft_evidence(
         expected=wanted.expect,
         manifest=manifest,
         policy=policy,
-        previous=_previous(wanted, report),
+        timestamped=wanted.timestamped,
+        previous=None if previous is None else previous.link,
         parts=parts_of(collected.members),
     )
     payload = {path: data for path, (_, data) in collected.members.items()}
@@ -220,6 +237,7 @@ class _Collected:
     def __init__(self, kinds: frozenset[Kind]) -> None:
         self.kinds = kinds
         self.members: dict[str, tuple[Kind, bytes]] = {}
+        self._names: set[str] = set()
 
     def add(self, kind: Kind, path: str, data: bytes) -> None:
         """Take a member; another of that name gets a number."""
@@ -227,9 +245,10 @@ class _Collected:
             return
         head, dot, tail = path.rpartition(".")
         number, name = 1, path
-        while name.casefold() in {one.casefold() for one in self.members}:
+        while name.casefold() in self._names:
             number += 1
             name = f"{head}-{number}{dot}{tail}" if dot else f"{path}-{number}"
+        self._names.add(name.casefold())
         self.members[name] = (kind, data)
 
 
@@ -317,12 +336,19 @@ def _add_exchanges(
     return tuple(openings)
 
 
-def _previous(wanted: Wanted, report: Report) -> Previous | None:
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """The bundle that is continued, and what it is about."""
+
+    link: Previous
+    model: str
+
+
+def _previous(wanted: Wanted) -> _Before | None:
     if wanted.previous is None:
         return None
     raw = read_file(wanted.previous, MAX_EVIDENCE_BYTES)
     before = open_bundle(raw, subject=wanted.previous.name)
-    model = report.manifest.name if report.manifest else UNIDENTIFIED
     if before.findings:
         raise UsageError(
             f"{wanted.previous} is not intact: {before.findings[0].subject}: "
@@ -330,13 +356,8 @@ def _previous(wanted: Wanted, report: Report) -> Previous | None:
             subject=str(wanted.previous),
             hint="continue the chain from a bundle that verifies",
         )
-    if before.index.model != model:
-        raise UsageError(
-            f"{wanted.previous} is about {before.index.model}, and this model is {model}",
-            subject=str(wanted.previous),
-            hint="a chain follows one deployment of one model",
-        )
-    return Previous(sha256=hashlib.sha256(raw).hexdigest(), created=before.index.created)
+    link = Previous(sha256=hashlib.sha256(raw).hexdigest(), created=before.index.created)
+    return _Before(link, before.index.model)
 
 
 def _hold_to_report(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import r1prov
 from r1prov.attest.statements import timestamp
+from r1prov.errors import Unreadable
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,12 +20,20 @@ _LIBRARIES: Final = ("cryptography", "huggingface-hub", "rfc3161-client", "safet
 
 
 def tool_digest() -> str:
-    """SHA-256 over the Python files of r1prov: a digest and a path a line, sorted, as sha256sum."""
+    """SHA-256 over what `sha256sum` prints of the Python files of r1prov, in the order of bytes.
+
+    Raises:
+        Unreadable: One of them cannot be read.
+    """
     root = Path(r1prov.__file__).parent
-    lines = (
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(root).as_posix()}\n"
-        for path in sorted(root.rglob("*.py"))
-    )
+    files = {path.relative_to(root).as_posix(): path for path in root.rglob("*.py")}
+    try:
+        lines = [
+            f"{hashlib.sha256(files[name].read_bytes()).hexdigest()}  {name}\n"
+            for name in sorted(files)
+        ]
+    except OSError as error:
+        raise Unreadable(f"cannot read r1prov itself: {error.strerror}") from None
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from r1prov.attest.statements import timestamp
 from r1prov.errors import EvidenceError, JsonError
 from r1prov.evidence.bag import DATA, ROOT
-from r1prov.evidence.parts import Kind
+from r1prov.evidence.parts import Kind, out_of_place
 from r1prov.formats.strictjson import parse_json
 from r1prov.limits import MAX_EVIDENCE_INDEX_BYTES
 from r1prov.text import quoted
@@ -31,7 +31,7 @@ _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _TOP: Final = {
     *("schema", "model", "created", "r1prov", "verdict", "level", "scope", "expected"),
-    *("manifest", "policy", "previous", "parts"),
+    *("manifest", "policy", "timestamped", "previous", "parts"),
 }
 UNIDENTIFIED: Final = "unidentified"
 
@@ -82,6 +82,8 @@ class Index:
         expected: The model that was expected; None if any would do.
         manifest: Path of the manifest among the parts.
         policy: Path of the policy file among the parts.
+        timestamped: Whether its maker had the signature timestamped: that lies outside of what is
+            signed, and could be taken out unseen otherwise.
         previous: The bundle that it continues.
         parts: Every member of the payload, by path.
     """
@@ -95,6 +97,7 @@ class Index:
     expected: str | None
     manifest: str | None
     policy: str | None
+    timestamped: bool = False
     previous: Previous | None
     parts: tuple[Part, ...]
 
@@ -120,6 +123,7 @@ class Index:
             "expected": self.expected,
             "manifest": self.manifest,
             "policy": self.policy,
+            "timestamped": self.timestamped,
             "previous": None
             if self.previous is None
             else {
@@ -177,6 +181,7 @@ def parse_index(raw: bytes, *, subject: str) -> Index:
         expected=fields.optional(top, "expected"),
         manifest=fields.optional(top, "manifest"),
         policy=fields.optional(top, "policy"),
+        timestamped=fields.flag(top, "timestamped"),
         previous=None
         if previous is None
         else Previous(
@@ -185,10 +190,19 @@ def parse_index(raw: bytes, *, subject: str) -> Index:
         ),
         parts=tuple(fields.part(one) for one in top["parts"]),
     )
-    paths = {one.path for one in found.parts}
-    for named in (found.manifest, found.policy):
-        if named is not None and named not in paths:
-            raise EvidenceError(f"names {named!r}, which is not among its parts", subject=where)
+    paths = {one.path: one.kind for one in found.parts}
+    for named, kind in ((found.manifest, Kind.MANIFEST), (found.policy, Kind.POLICY)):
+        if named is not None and paths.get(named) is not kind:
+            raise EvidenceError(
+                f"names {quoted(named)}, which is not among its parts of the kind `{kind.value}`",
+                subject=where,
+            )
+    for one in found.parts:
+        if out_of_place(one.kind, one.path):
+            raise EvidenceError(
+                f"lists {quoted(one.path)} as `{one.kind.value}`, and none of those stands there",
+                subject=where,
+            )
     if len(paths) != len(found.parts):
         raise EvidenceError("names a part twice", subject=where)
     if found.to_json() != raw:
@@ -216,6 +230,12 @@ class _Fields:
 
     def optional(self, table: dict[str, object], name: str) -> str | None:
         return None if table.get(name) is None else self.text(table, name)
+
+    def flag(self, table: dict[str, object], name: str) -> bool:
+        value = table.get(name)
+        if not isinstance(value, bool):
+            raise EvidenceError(f"`{name}` is neither true nor false", subject=self._where)
+        return value
 
     def time(self, value: object) -> datetime:
         if not isinstance(value, str) or not _TIME.fullmatch(value):

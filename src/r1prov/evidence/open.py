@@ -6,10 +6,18 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from r1prov.errors import EvidenceError
+from r1prov.errors import EvidenceError, LimitExceeded
 from r1prov.evidence.archive import read_archive
-from r1prov.evidence.bag import DATA, INDEX, SIGNATURE, TAG_FILES, tag_files
+from r1prov.evidence.bag import (
+    DATA,
+    INDEX,
+    SIGNATURE,
+    TAG_FILES,
+    is_countersignature,
+    tag_files,
+)
 from r1prov.evidence.index import Index, parse_index, payload, relative
+from r1prov.limits import MAX_SIGNATURES
 from r1prov.verify.findings import Finding, finding
 
 if TYPE_CHECKING:
@@ -25,7 +33,8 @@ class Bundle:
         sha256: Of the file.
         index: What it says it holds.
         raw_index: The index file.
-        signature: The signature file.
+        signature: The signature file of the maker.
+        countersignatures: Those of others, by name.
         payload: Its members, by path below the payload folder.
         findings: Members that are altered, missing or added.
     """
@@ -35,6 +44,7 @@ class Bundle:
     index: Index
     raw_index: bytes = field(repr=False)
     signature: bytes = field(repr=False)
+    countersignatures: dict[str, bytes] = field(repr=False)
     payload: dict[str, bytes] = field(repr=False)
     findings: tuple[Finding, ...]
 
@@ -62,9 +72,21 @@ def open_bundle(raw: bytes, *, subject: str) -> Bundle:
         index=index,
         raw_index=members[INDEX],
         signature=members[SIGNATURE],
+        countersignatures=_countersignatures(members, subject),
         payload=payload(members),
         findings=tuple(_differences(index, members)),
     )
+
+
+def _countersignatures(members: dict[str, bytes], subject: str) -> dict[str, bytes]:
+    found = {relative(n): data for n, data in sorted(members.items()) if is_countersignature(n)}
+    if len(found) >= MAX_SIGNATURES:
+        raise LimitExceeded(
+            f"{subject} has {len(found):,} signatures beside its maker's; the cap is "
+            f"{MAX_SIGNATURES - 1}",
+            subject=subject,
+        )
+    return found
 
 
 def _differences(index: Index, members: dict[str, bytes]) -> Iterator[Finding]:
@@ -84,7 +106,8 @@ def _differences(index: Index, members: dict[str, bytes]) -> Iterator[Finding]:
                 found=f"sha256:{digest}, {len(data):,} bytes",
             )
     for name in sorted(members.keys() - listed.keys() - TAG_FILES - {INDEX, SIGNATURE}):
-        yield finding("evidence-extra", relative(name), "not listed in the index")
+        if not is_countersignature(name):
+            yield finding("evidence-extra", relative(name), "not listed in the index")
     tags = tag_files({n: d for n, d in members.items() if n not in TAG_FILES}, day=index.day)
     for name, data in sorted(tags.items()):
         if name not in members:

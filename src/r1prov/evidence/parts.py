@@ -20,9 +20,29 @@ class Kind(StrEnum):
     ENVIRONMENT = "environment"  # tool, platform, clock
 
 
+# Where members of a kind stand: one file, or all below a folder. Without it a member could be of a
+# kind that nobody looks at under that name.
+PLACES: Final = {
+    Kind.REPORT: "report/report.json",
+    Kind.MODEL: "model/",
+    Kind.MANIFEST: "manifest/",
+    Kind.POLICY: "policy/policy.toml",
+    Kind.TRUST: "trust/",
+    Kind.EXCHANGES: "exchanges/",
+    Kind.ENVIRONMENT: "environment/environment.json",
+}
 DEFAULT: Final = frozenset(Kind) - {Kind.FILES}
 # Without these nothing can be recomputed.
 NEEDED: Final = frozenset({Kind.MODEL, Kind.MANIFEST})
+
+
+def out_of_place(kind: Kind, path: str) -> bool:
+    """Whether a member stands where no member of its kind does."""
+    place = PLACES.get(kind)
+    if place is None:
+        # A kind with a folder of its own may not stand in that of another.
+        return path.partition("/")[0] in {one.partition("/")[0] for one in PLACES.values()}
+    return not path.startswith(place) if place.endswith("/") else path != place
 
 
 def chosen(include: frozenset[Kind], exclude: frozenset[Kind]) -> frozenset[Kind]:

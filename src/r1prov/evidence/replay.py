@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from r1prov.errors import EvidenceError
+from r1prov.errors import EvidenceError, R1ProvError
 from r1prov.evidence.parts import Kind
-from r1prov.evidence.recording import FOLDER, LISTING, RecordedStore, read_recording
+from r1prov.evidence.recorded import RecordedStore, read_recording
+from r1prov.evidence.recording import FOLDER, LISTING
 from r1prov.limits import MAX_BUNDLE_BYTES, MAX_MANIFEST_BYTES
 from r1prov.manifest.schema import parse_manifest
 from r1prov.manifest.shelf import ShelvedManifest
+from r1prov.trust.directories import read_file
 from r1prov.verify.pipeline import Authorities, verify
 from r1prov.verify.policy import Policy
 from r1prov.verify.policy_file import parse_policy
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from r1prov.evidence.index import Index
     from r1prov.verify.findings import Report
-    from r1prov.verify.policy import PolicyFile
+    from r1prov.verify.policy import PolicyFile, Scope
 
 
 def recorded(index: Index, payload: Mapping[str, bytes], *, subject: str) -> RecordedStore | None:
@@ -41,9 +43,21 @@ def recorded(index: Index, payload: Mapping[str, bytes], *, subject: str) -> Rec
 
 
 def bundled_manifest(
-    index: Index, payload: Mapping[str, bytes], policy: PolicyFile | None, *, subject: str
+    index: Index,
+    payload: Mapping[str, bytes],
+    policy: PolicyFile | None,
+    *,
+    subject: str,
+    theirs: bool = False,
 ) -> ShelvedManifest | None:
     """The manifest with its signatures as the bundle has them; None if there is none.
+
+    Args:
+        index: Of the bundle.
+        payload: Its members.
+        policy: What may name the manifest by its file.
+        subject: The bundle, for messages.
+        theirs: Whether the policy is the maker's, whose files lay elsewhere.
 
     Raises:
         InputError: It is malformed.
@@ -67,8 +81,9 @@ def bundled_manifest(
     path = Path(index.manifest)
     entry = policy.entry_for(manifest.name) if policy is not None else None
     named = entry.manifest_file if entry is not None else None
-    # A policy names it by where it lay; here it can only be told by its name.
-    if named is not None and named.name == path.name:
+    # The maker's policy names it by where it lay, and here it can only be told by its name. The
+    # verifier's names a file that the verifier has.
+    if named is not None and (named.name == path.name if theirs else _holds(named, raw)):
         path = named
     return ShelvedManifest(manifest, raw, path, None, signatures)
 
@@ -82,6 +97,8 @@ def replay(
     subject: str,
     expect: str | None = None,
     policy: PolicyFile | None = None,
+    scope: Scope | None = None,
+    without_policy: bool = False,
 ) -> Report | None:
     """Verify the recorded model.
 
@@ -93,6 +110,8 @@ def replay(
         subject: The bundle, for messages.
         expect: The model that the verifier expects; None takes what the maker expected.
         policy: The verifier's policy; None takes that of the bundle.
+        scope: Which files have to match; None takes what that policy says, else the maker's choice.
+        without_policy: Apply no policy at all.
 
     Returns:
         The report; None if the bundle does not hold what it takes.
@@ -103,17 +122,47 @@ def replay(
     store = recorded(index, payload, subject=subject)
     if store is None or (index.manifest is None and index.model != "unidentified"):
         return None
-    if policy is None and index.policy is not None:
-        policy = parse_policy(payload[index.policy], subject=f"{subject}, {index.policy}")
-    manifest = bundled_manifest(index, payload, policy, subject=subject)
+    theirs = policy is None
+    if theirs and not without_policy:
+        policy = bundled_policy(index, payload, subject=subject)
+    manifest = bundled_manifest(index, payload, policy, subject=subject, theirs=theirs)
     asked = Policy(
         level=index.level,
-        scope=index.scope,
-        scope_given=True,
+        scope=scope or index.scope,
+        # A verifier's policy may ask for more files than the maker did.
+        scope_given=scope is not None or theirs,
         expect=expect or index.expected,
         file=None if policy is None else _as_read(policy, store),
     )
     return verify(store, authorities, asked, manifest=manifest, now=now)
+
+
+def bundled_policy(
+    index: Index, payload: Mapping[str, bytes], *, subject: str
+) -> PolicyFile | None:
+    """The policy that the maker applied; None without one.
+
+    Raises:
+        PolicyError: It is malformed.
+    """
+    if index.policy is None:
+        return None
+    return parse_policy(payload[index.policy], subject=f"{subject}, {index.policy}")
+
+
+def lets_through(policy: PolicyFile) -> bool:
+    """Whether a policy may make a verdict better than it is without one."""
+    return bool(
+        policy.partial_manifests or policy.rules or any(entry.allow for entry in policy.models)
+    )
+
+
+def _holds(path: Path, raw: bytes) -> bool:
+    """Whether a file at hand is this manifest."""
+    try:
+        return read_file(path, MAX_MANIFEST_BYTES) == raw
+    except R1ProvError:
+        return False
 
 
 def _as_read(policy: PolicyFile, store: RecordedStore) -> PolicyFile:

@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
 
-from r1prov.errors import JsonError, R1ProvError
+from r1prov.errors import ExchangeError
 from r1prov.evidence.at_hand import compare_with_model
 from r1prov.evidence.index import Index
 from r1prov.evidence.open import Bundle, open_bundle
 from r1prov.evidence.openings import head_of
 from r1prov.evidence.parts import Kind
-from r1prov.evidence.replay import recorded, replay
+from r1prov.evidence.replay import bundled_policy, lets_through, recorded, replay
+from r1prov.evidence.signed import judge_signatures
+from r1prov.evidence.stated import REPORT, contradictions, verdicts
 from r1prov.evidence.statement import Signature, check_signature
-from r1prov.formats.strictjson import parse_json
-from r1prov.limits import MAX_EVIDENCE_INDEX_BYTES
 from r1prov.responses.exchange_file import parse_exchange
-from r1prov.responses.openings import read_openings
+from r1prov.responses.openings import read_openings_of
 from r1prov.responses.policy import ResponsePolicy
 from r1prov.responses.redaction import reveal
 from r1prov.responses.verify import verify_exchange
 from r1prov.text import plural
-from r1prov.trust.states import SignatureState, TimestampState
+from r1prov.trust.states import SignatureState
 from r1prov.verify.findings import (
     Coverage,
     CoverageState,
     Finding,
     Verdict,
     decide,
-    finding,
 )
-from r1prov.verify.rules import Severity
+from r1prov.verify.policy import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from r1prov.endpoints.report import EndpointReport
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from r1prov.verify.findings import Report
     from r1prov.verify.pipeline import Authorities
     from r1prov.verify.policy import PolicyFile
-
-# How far the clocks of maker, timestamp authority and verifier may differ.
-_SKEW: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +54,8 @@ class EvidenceResult:
         sha256: Of its file.
         verdict: Over everything: pass only if all of it holds.
         index: What it says of itself.
-        signature: Who signed.
+        signature: Who signed: the maker.
+        countersignatures: Who else signed the same index.
         judged_at: By which moment keys were judged: proven by a timestamp, else the present.
         report: The verdict on the model, made again; None if that could not be.
         exchanges: Path and report of each exchange.
@@ -65,6 +63,7 @@ class EvidenceResult:
         findings: Broken rules, those of `report` and of the exchanges among them.
         coverage: What was checked and what not.
         digests: Path to SHA-256 of the model's files, as the bundle has them.
+        limits: What a pass is limited by, in a few words each: to be said with the verdict.
     """
 
     subject: str
@@ -79,6 +78,8 @@ class EvidenceResult:
     findings: tuple[Finding, ...]
     coverage: tuple[Coverage, ...]
     digests: dict[str, str]
+    countersignatures: tuple[Signature, ...] = ()
+    limits: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -93,7 +94,9 @@ class Demands:
     Attributes:
         expect: The model that it must be, or `full`.
         policy: Policy instead of that of the bundle.
+        scope: Which files have to match, whatever the maker chose; None leaves it at that.
         responses: What counts of signed API answers; with the pinned keys.
+        signers: How many different pinned signers must have signed the bundle.
         openings: File of openings for redacted exchanges.
         model: The model at hand.
         workers: Hashing threads.
@@ -101,7 +104,9 @@ class Demands:
 
     expect: str | None = None
     policy: PolicyFile | None = None
+    scope: Scope | None = None
     responses: ResponsePolicy = field(default_factory=ResponsePolicy)
+    signers: int = 1
     openings: Path | None = None
     model: Store | None = None
     workers: int | None = None
@@ -134,37 +139,30 @@ def verify_evidence(
     """
     demands = demands or Demands()
     bundle = open_bundle(raw, subject=subject)
-    signature = check_signature(
-        bundle.signature,
-        bundle.index,
-        bundle.raw_index,
-        authorities.trust,
+    check = partial(
+        check_signature,
+        index=bundle.index,
+        raw_index=bundle.raw_index,
+        trust=authorities.trust,
         now=now,
         subject=subject,
     )
+    signature = check(bundle.signature)
+    others = tuple(check(raw, member=name) for name, raw in bundle.countersignatures.items())
     judged = now
     if signature.state is SignatureState.GOOD and signature.proven is not None:
         judged = min(signature.proven, now)
     run = _Run(bundle, signature, now)
     run.members()
-    run.signed()
-    report, digests = None, {}
+    run.signed(others, demands.signers)
+    store, report = None, None
     exchanges: list[tuple[str, ExchangeReport]] = []
     if bundle.findings:
         run.skip("verdict on the model", "not made again: members are not those that were signed")
     else:
         store = recorded(bundle.index, bundle.payload, subject=subject)
-        digests = store.digests if store else {}
-        report = replay(
-            bundle.index,
-            bundle.payload,
-            authorities,
-            now=judged,
-            subject=subject,
-            expect=demands.expect,
-            policy=demands.policy,
-        )
-        run.replayed(report)
+        report = run.replayed(authorities, demands, judged)
+        run.held_to_report(report, store.digests if store else {}, demands)
         exchanges = run.exchanges(demands, judged)
         run.unchecked()
         if demands.model is not None:
@@ -184,13 +182,28 @@ def verify_evidence(
         verdict=decide(findings, covered),
         index=bundle.index,
         signature=signature,
+        countersignatures=others,
         judged_at=judged,
         report=report,
         exchanges=tuple(exchanges),
         findings=findings,
         coverage=covered,
-        digests=digests,
+        digests=store.digests if store else {},
+        limits=tuple(_limits(report, store.second_hand if store else frozenset())),
     )
+
+
+def _limits(report: Report | None, second_hand: frozenset[str]) -> Iterator[str]:
+    if report is None:
+        return
+    if report.scope == Scope.WEIGHTS.value:
+        yield "weights only"
+    if report.exceptions:
+        yield f"{plural(report.exceptions, 'exception')} by policy"
+    if "stated" in second_hand:
+        yield "by digests that its maker did not compute"
+    if "cached" in second_hand:
+        yield "by digests that its maker had cached"
 
 
 class _Run:
@@ -212,128 +225,112 @@ class _Run:
         detail = f"{plural(len(self.index.parts), 'member')} held to the index"
         self.coverage.append(Coverage("members of the bundle", CoverageState.CHECKED, detail))
 
-    def signed(self) -> None:
-        """Signature, timestamps, and whether the times fit."""
-        signature, created = self.signature, self.index.created
-        if signature.state is not SignatureState.GOOD:
-            self.findings.append(
-                finding("evidence-signature", "index.json.sigstore.json", signature.detail)
-            )
-        self.coverage.append(
-            Coverage("signature of the bundle", CoverageState.CHECKED, signature.detail)
+    def signed(self, others: tuple[Signature, ...], wanted: int) -> None:
+        """Signatures, timestamps, and whether the times fit."""
+        findings, coverage = judge_signatures(
+            self.index, self.signature, others, now=self.now, wanted=wanted
         )
-        for stamp in signature.timestamps:
-            good = stamp.state is TimestampState.GOOD
-            state = CoverageState.CHECKED if good else CoverageState.UNREAD
-            if not good:
-                # One that proves nothing is never passed over; one of an authority that is not
-                # pinned is no sign of tampering either.
-                invalid = stamp.state is TimestampState.INVALID
-                self.findings.append(
-                    finding(
-                        f"timestamp-{stamp.state.value}",
-                        "timestamp of the bundle",
-                        stamp.detail,
-                        hint=stamp.hint,
-                        severity=Severity.ERROR if invalid else Severity.WARNING,
-                    )
-                )
-            self.coverage.append(Coverage("timestamp of the bundle", state, stamp.detail))
-        if not signature.timestamps:
-            self.coverage.append(
-                Coverage(
-                    "timestamp of the bundle",
-                    CoverageState.SKIPPED,
-                    "it has none: when it was made is its maker's word, and keys are judged by now",
-                    required=False,
-                )
-            )
-        latest = min(self.now, signature.proven or self.now)
-        if created > latest + _SKEW:
-            what = "the present" if signature.proven is None else "its own timestamp"
-            self.findings.append(
-                finding(
-                    "evidence-time",
-                    "index.json",
-                    f"says that it was made after {what}",
-                    expected=f"at most {latest:%Y-%m-%d %H:%M:%SZ}",
-                    found=f"{created:%Y-%m-%d %H:%M:%SZ}",
-                )
-            )
+        self.findings += findings
+        self.coverage += coverage
 
-    def replayed(self, report: Report | None) -> None:
-        """The verdict made again, beside what the maker's report says."""
+    def replayed(self, authorities: Authorities, demands: Demands, at: datetime) -> Report | None:
+        """Make the verdict on the model again, by the verifier's demands."""
+        again = partial(
+            replay,
+            self.index,
+            self.bundle.payload,
+            authorities,
+            now=at,
+            subject=self.bundle.subject,
+            expect=demands.expect,
+            scope=demands.scope,
+        )
+        report = again(policy=demands.policy)
         if report is None:
             self.skip(
                 "verdict on the model",
                 "cannot be made again: the bundle was made without its headers or manifest",
             )
-        else:
-            self.findings += report.findings
-            self.coverage += report.coverage
-        stated = self._stated()
-        if stated is not None and stated is not self.index.verdict:
-            self.findings.append(
-                finding(
-                    "evidence-verdict",
-                    "report/report.json",
-                    "report and index state two verdicts",
-                    expected=self.index.verdict.value,
-                    found=stated.value,
+            return None
+        self.findings += report.findings
+        self.coverage += report.coverage
+        theirs = bundled_policy(self.index, self.bundle.payload, subject=self.bundle.subject)
+        if demands.policy is None and theirs is not None and lets_through(theirs):
+            # Else a maker could let through whatever is wrong.
+            strict = again(without_policy=True)
+            if (
+                report.verdict is Verdict.PASS
+                and strict is not None
+                and strict.verdict is not Verdict.PASS
+            ):
+                self.skip(
+                    "exceptions of the maker's policy",
+                    f"without them the verdict is {strict.verdict.value}; whoever agrees to them "
+                    "says so with --policy",
                 )
-            )
-        if report is not None and report.verdict is not self.index.verdict:
-            better = self.index.verdict is not Verdict.PASS and report.verdict is Verdict.PASS
-            self.findings.append(
-                finding(
-                    "evidence-verdict",
-                    "report/report.json",
-                    "the maker's verdict is not the one that was made again",
-                    expected=report.verdict.value,
-                    found=self.index.verdict.value,
-                    # What makes it worse is a finding of its own; what makes it better is not here.
-                    severity=Severity.ERROR if better else Severity.WARNING,
-                )
-            )
+        return report
 
-    def _stated(self) -> Verdict | None:
-        """The verdict that the report in the bundle states; None without one."""
-        raw = self.bundle.payload.get("report/report.json")
+    def held_to_report(
+        self, report: Report | None, digests: dict[str, str], demands: Demands
+    ) -> None:
+        """The maker's report and verdict beside what was made again."""
+        self.findings += verdicts(self.index, report)
+        raw = self.bundle.payload.get(REPORT)
         if raw is None:
             self.coverage.append(
                 Coverage("report", CoverageState.SKIPPED, "not in the bundle", required=False)
             )
-            return None
-        try:
-            value = parse_json(
-                raw, subject="report/report.json", max_bytes=MAX_EVIDENCE_INDEX_BYTES
+            return
+        as_made = demands.policy is None and demands.scope in (None, self.index.scope)
+        found = list(contradictions(raw, self.index, report, digests, as_made=as_made))
+        self.findings += found
+        what = "says what the evidence says: verdict, model, manifest, digests, tensors"
+        self.coverage.append(
+            Coverage(
+                "report",
+                CoverageState.CHECKED,
+                f"{plural(len(found), 'contradiction')} to the evidence" if found else what,
+                required=False,
             )
-            return Verdict(value["verdict"]) if isinstance(value, dict) else None
-        except (JsonError, KeyError, ValueError) as error:
-            why = error.message if isinstance(error, R1ProvError) else "it states no verdict"
-            self.findings.append(finding("evidence-verdict", "report/report.json", why))
-            return None
+        )
 
     def exchanges(self, demands: Demands, at: datetime) -> list[tuple[str, ExchangeReport]]:
         """Verify each exchange by the pinned keys; redacted ones are opened first."""
         found = []
-        for part in self.index.of(Kind.EXCHANGES):
-            raw = self.bundle.payload[part.path]
-            exchange = parse_exchange(raw, subject=f"{self.bundle.subject}, {part.path}")
-            if demands.openings is not None:
-                for opening in read_openings(demands.openings, head_of(part.path, part.sha256)):
+        heads = {one.path: head_of(one.path, one.sha256) for one in self.index.of(Kind.EXCHANGES)}
+        openings = demands.openings
+        opened = {} if openings is None else read_openings_of(openings, heads.values())
+        if openings is not None:
+            proved = sum(map(len, opened.values()))
+            self.coverage.append(
+                Coverage(
+                    "openings",
+                    CoverageState.CHECKED if proved else CoverageState.UNREAD,
+                    f"{plural(proved, 'redacted part')} proved"
+                    if proved
+                    else f"{openings} has none of this bundle's exchanges",
+                )
+            )
+        for path, head in heads.items():
+            raw = self.bundle.payload[path]
+            exchange = parse_exchange(raw, subject=f"{self.bundle.subject}, {path}")
+            try:
+                for opening in opened.get(head, ()):
                     exchange = reveal(exchange, opening)
+            except ExchangeError as error:
+                raise ExchangeError(f"{path}: {error.message}", hint=error.hint) from None
             report = verify_exchange(exchange, demands.responses, now=at)
-            found.append((part.path, report))
+            found.append((path, report))
             self.findings += [
-                replace(one, subject=f"{part.path}: {one.subject}") for one in report.findings
+                replace(one, subject=f"{path}: {one.subject}") for one in report.findings
             ]
             if report.verdict is Verdict.INCOMPLETE:
-                hint = "; open it with --openings" if exchange.redactions else ""
-                self.skip(part.path, f"{report.headline}{hint}")
+                shut = any(one.commitment is not None for one in exchange.redactions)
+                hint = "; open it with --openings" if shut else ""
+                self.skip(path, f"{report.headline}{hint}")
             else:
                 self.coverage.append(
-                    Coverage(part.path, CoverageState.CHECKED, report.headline, required=False)
+                    Coverage(path, CoverageState.CHECKED, report.headline, required=False)
                 )
         return found
 

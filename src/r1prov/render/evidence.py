@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from r1prov.evidence.chain import Chain, Link
     from r1prov.evidence.create import Draft
     from r1prov.evidence.open import Bundle
+    from r1prov.evidence.statement import Signature
     from r1prov.evidence.verify import EvidenceResult
     from r1prov.verify.findings import Coverage, Finding
 
@@ -31,16 +32,20 @@ def as_text(result: EvidenceResult) -> str:
         ("model", index.model),
         ("made", f"{timestamp(index.created)} by its maker's clock"),
         ("signed", signature.detail),
+        *(("and", one.detail) for one in result.countersignatures),
         ("proven", "no time" if proven is None else f"signed before {timestamp(proven)}"),
         ("judged", f"by {timestamp(result.judged_at)}"),
         ("verdict", f"{index.verdict.value} says the bundle; {_again(result)}"),
     ]
+    if result.report is not None:
+        rows.append(("model is", result.report.headline))
     if result.report is not None and result.report.manifest is not None:
         use = result.report.manifest
         rows.append(("manifest", f"{use.name}, sha256:{use.sha256}"))
         rows += [("signer", one) for one in use.signers]
     rows += [(path, f"{one.state.value}: {one.headline}") for path, one in result.exchanges]
-    lines = [f"{result.verdict.value.upper()} evidence about {printable(index.model)}", ""]
+    limits = "".join(f", {one}" for one in result.limits)
+    lines = [f"{result.verdict.value.upper()} evidence about {printable(index.model)}{limits}", ""]
     lines += [f"  {printable(name):<10} {printable(value, limit=1000)}" for name, value in rows]
     lines += _findings(result.findings)
     for title, wanted in (("checked", True), ("not checked", False)):
@@ -180,19 +185,17 @@ def _result(result: EvidenceResult) -> dict[str, object]:
         "bundle": result.subject,
         "sha256": result.sha256,
         "index": json.loads(result.index.to_json()),
-        "signature": {
-            "state": signature.state.value,
-            "detail": signature.detail,
-            "key_id": signature.key_id,
-            "owner": signature.owner,
-            "proven": None if signature.proven is None else timestamp(signature.proven),
-        },
+        "signature": _signature(signature),
+        "countersignatures": [_signature(one) for one in result.countersignatures],
         "judged_at": timestamp(result.judged_at),
+        "limits": list(result.limits),
         "recomputed": None
         if report is None
         else {
             "verdict": report.verdict.value,
             "headline": report.headline,
+            "scope": report.scope,
+            "exceptions": report.exceptions,
             "inventory_sha256": report.inventory_sha256,
             "tensors": report.tensors,
             "signers": list(report.manifest.signers) if report.manifest else [],
@@ -209,6 +212,16 @@ def _result(result: EvidenceResult) -> dict[str, object]:
         ],
         "findings": [_finding(one) for one in result.findings],
         "coverage": [_covered(one) for one in result.coverage],
+    }
+
+
+def _signature(one: Signature) -> dict[str, object]:
+    return {
+        "state": one.state.value,
+        "detail": one.detail,
+        "key_id": one.key_id,
+        "owner": one.owner,
+        "proven": None if one.proven is None else timestamp(one.proven),
     }
 
 

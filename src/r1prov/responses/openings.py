@@ -64,18 +64,32 @@ def read_openings(path: Path, head: Head) -> tuple[Opening, ...]:
         ExchangeError: It is malformed.
         JsonError: A line is no strict JSON.
     """
-    found = []
+    return read_openings_of(path, [head])[head]
+
+
+def read_openings_of(path: Path, heads: Iterable[Head]) -> dict[Head, tuple[Opening, ...]]:
+    """The openings of several records, of each the ones that stand there; the file is read once.
+
+    A line that stands twice counts once: files that are handed over are put together by hand.
+
+    Raises:
+        NotFound: There is no such file.
+        Unreadable: It cannot be read.
+        ExchangeError: It is malformed.
+        JsonError: A line is no strict JSON.
+    """
+    found: dict[str, dict[Opening, None]] = {str(head): {} for head in heads}
     with reading(path) as stream:
         number = 0
         while line := stream.readline(MAX_EXCHANGE_FILE_BYTES + 1):
             number += 1
-            opening = _opening(line, f"{path}, line {number}", str(head))
-            if opening is not None:
-                found.append(opening)
-    return tuple(found)
+            head, opening = _opening(line, f"{path}, line {number}")
+            if head in found:
+                found[head][opening] = None
+    return {Head.parse(head): tuple(openings) for head, openings in found.items()}
 
 
-def _opening(line: bytes, subject: str, head: str) -> Opening | None:
+def _opening(line: bytes, subject: str) -> tuple[str, Opening]:
     value = parse_json(line, subject=subject, max_bytes=MAX_EXCHANGE_FILE_BYTES)
     if (
         not isinstance(value, dict)
@@ -89,4 +103,4 @@ def _opening(line: bytes, subject: str, head: str) -> Opening | None:
         raise ExchangeError(
             "`salt` and `value` must be strict base64, of 32 bytes the salt", subject=subject
         )
-    return Opening(part=value["part"], salt=salt, value=content) if value["head"] == head else None
+    return value["head"], Opening(part=value["part"], salt=salt, value=content)

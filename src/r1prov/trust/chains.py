@@ -7,6 +7,7 @@ the path builder of `cryptography` is one for web servers.
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -129,6 +130,12 @@ def signer_chain(key: PublicKey, certificates: Sequence[Certificate]) -> tuple[C
     if len(certificates) > MAX_CHAIN_CERTIFICATES:
         raise CertificateError(f"has more than {MAX_CHAIN_CERTIFICATES} certificates")
     return (certificates[0], *(one for one in certificates[1:] if not one.self_signed))
+
+
+def chain_material(chain: Iterable[bytes]) -> dict[str, object]:
+    """What a Sigstore bundle says of a signer with a certificate: DER of it and of its issuers."""
+    raw = [{"rawBytes": base64.b64encode(der).decode()} for der in chain]
+    return {"x509CertificateChain": {"certificates": raw}}
 
 
 def signer_fault(

