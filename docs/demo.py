@@ -5,6 +5,8 @@
 2. DeepSeek-R1 at full scale: the true headers of all 163 shards (91,991 tensors) over sparse data,
    identified; the same for a distill; and that distill under R1's config and name.
 3. What most copies are: that distill as a GGUF file under R1's name.
+4. Evidence for others: a signed bundle, verified offline by whoever pinned the maker's key, and
+   held against the altered copy.
 
 Every line below a `$` is what the command printed. The script exits 1 if any command ends with
 another status than the one it must end with.
@@ -99,7 +101,19 @@ def main(model: Path, work: Path) -> None:
     r1prov("identify", gguf, status=0)
     r1prov("verify", gguf, "--expect", "full", "--level", "structure", status=1)
 
+    show("Evidence: one file that others verify offline, and the altered copy held against it")
+    key, bundle = work / "maker.key", work / "model.evidence.zip"
+    r1prov("key", "generate", key, "--no-passphrase", status=0)
+    r1prov(
+        *("key", "add", f"{key}.pub", "--owner", "maker", "--model", "all-MiniLM-L6-v2"), status=0
+    )
+    r1prov("evidence", "create", model, "--key", key, "-o", bundle, status=0)
+    r1prov("evidence", "verify", bundle, "--expect", "all-MiniLM-L6-v2", status=0)
+    r1prov("evidence", "verify", bundle, "--model", altered, status=1)
+
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="r1prov-demo-") as directory:
+        # Keys are trusted for this run alone.
+        os.environ["XDG_CONFIG_HOME"] = directory
         main(Path(sys.argv[1]), Path(directory))

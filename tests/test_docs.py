@@ -18,7 +18,7 @@ from r1prov.verify.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")])
+PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("contract/*.md"), *ROOT.glob("*.md")])
 R1_MANIFEST = ROOT / "manifests" / "DeepSeek-R1.toml"
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -120,6 +120,23 @@ def _commands_in_line(line: str) -> Iterator[list[str]]:
             return  # a line of another command that mentions the name
     if current is not None:
         yield current
+
+
+def test_both_readmes_say_the_same() -> None:
+    """Section by section: the same code blocks but for comments, and the same pages."""
+    sections = []
+    for name in ("README.md", "README.zh.md"):
+        text = (ROOT / name).read_text()
+        parts = re.split(r"^##+ .*$", _FENCE.sub("", text), flags=re.MULTILINE)
+        links = [sorted(one for one in _LINK.findall(part) if "README.zh" not in one and
+                        one != "README.md") for part in parts]  # fmt: skip
+        blocks = [re.sub(r" +#.*", "", block) for _, block in _FENCE.findall(text)]
+        rows = [part.count("\n|") for part in parts]
+        sections.append((blocks, links, rows))
+    english, chinese = sections
+    assert english[0] == chinese[0]
+    assert english[1] == chinese[1]
+    assert english[2] == chinese[2]
 
 
 def inline_commands(text: str) -> Iterator[list[str]]:

@@ -176,6 +176,10 @@ class EndpointReferenceError(InputError):
     """Recorded answers of an endpoint are malformed, or nobody who is trusted signed them."""
 
 
+class EndpointPlanError(InputError):
+    """What an audit of an endpoint was to do is malformed."""
+
+
 class QuestionSetError(InputError):
     """A file of questions to put to an endpoint cannot be used."""
 

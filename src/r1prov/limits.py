@@ -260,3 +260,12 @@ MAX_EVIDENCE_INDEX_BYTES: Final = 32 * 1024 * 1024
 MAX_EVIDENCE_FILE_BYTES: Final = 16 * 1024 * 1024
 # Bundles of one chain in a directory: one a day for ten years.
 MAX_EVIDENCE_CHAIN: Final = 4_000
+
+# Audits of endpoints in evidence. Exchanges of one: 5,000 requests of 50 kB each.
+MAX_ENDPOINT_LOG_BYTES: Final = 256 * 1024 * 1024
+# What an audit was to do: some thirty settings.
+MAX_ENDPOINT_PLAN_BYTES: Final = 64 * 1024
+# Requests that a plan of a stranger may come to when it is run again: each takes room.
+MAX_PLANNED_REQUESTS: Final = 200_000
+# Endpoints of one bundle.
+MAX_EVIDENCE_AUDITS: Final = 100

@@ -1,5 +1,7 @@
-"""The signed model of the tests of this folder, once a module."""
+"""The signed model of the tests of this folder, once a module; audits of endpoints, once."""
 
+from audit_case import caught, liar, made
 from evidence_case import case, raw
+from persona_fixtures import start, tokenizers
 
-__all__ = ["case", "raw"]
+__all__ = ["case", "caught", "liar", "made", "raw", "start", "tokenizers"]

@@ -20,8 +20,9 @@ from r1prov.endpoints.report import (
     compose,
     overall_alpha,
 )
+from r1prov.endpoints.report_json import SCHEMA
 from r1prov.endpoints.result import ErrorRates, Outcome, TestResult
-from r1prov.render.endpoint import SCHEMA, as_json, as_text
+from r1prov.render.endpoint import as_json, as_text
 from r1prov.render.endpoint_html import as_html
 from r1prov.verify.findings import finding
 

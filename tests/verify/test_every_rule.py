@@ -641,7 +641,9 @@ def test_there_is_a_case_for_every_rule():
     endpoints -= evidence
     assert {rule.name for rule in RULES} == set(CASES) | oms | responses | endpoints | evidence
     tests = Path(__file__).parents[1]
-    named = "".join(path.read_text() for path in tests.glob("endpoints/**/test_*.py"))
+    folders = ("endpoints", "evidence")
+    paths = [path for one in folders for path in tests.glob(f"{one}/**/test_*.py")]
+    named = "".join(path.read_text() for path in paths)
     assert {name for name in endpoints if f'"{name}"' not in named} == set()
     text = "".join(path.read_text() for path in tests.glob("*/test_oms*.py"))
     text += "".join(path.read_text() for path in tests.glob("trust/test_*.py"))

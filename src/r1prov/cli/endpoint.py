@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
+from r1prov.cli import audit_options as audits
 from r1prov.cli import endpoint_compare, endpoint_record
 from r1prov.cli import endpoint_options as options
 from r1prov.cli.endpoint_options import EndpointFormat, Kernel
@@ -30,39 +28,16 @@ def audit(
     model: options.Model = None,
     key_env: options.KeyEnv = "R1PROV_API_KEY",
     plain_http: options.PlainHttp = False,
-    reference: Annotated[
-        Path | None,
-        typer.Option("--reference", metavar="FILE", help="Recorded answers to hold it against."),
-    ] = None,
-    unsigned_reference: Annotated[
-        bool,
-        typer.Option("--unsigned-reference", help="Take a reference that nobody signed."),
-    ] = False,
+    reference: audits.Reference = None,
+    unsigned_reference: audits.UnsignedReference = False,
     questions: options.Questions = None,
     question_tokens: options.QuestionTokens = 4096,
     drop: options.Drop = 0.05,
-    streams: Annotated[
-        int, typer.Option("--streams", min=2, max=24, metavar="N", help="Questions as streams.")
-    ] = 8,
-    stream_tokens: Annotated[
-        int,
-        typer.Option("--stream-tokens", min=16, metavar="N", help="Tokens of each of them."),
-    ] = 800,
-    parameters: Annotated[
-        bool,
-        typer.Option(
-            "--parameters/--no-parameters", help="Try what DeepSeek's own API refuses or ignores."
-        ),
-    ] = True,
-    context: Annotated[
-        bool, typer.Option("--context", help="Send one prompt as long as R1's context.")
-    ] = False,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            "--samples", min=2, metavar="N", help="Completions a prompt; as many as recorded."
-        ),
-    ] = None,
+    streams: audits.Streams = 8,
+    stream_tokens: audits.StreamTokens = 800,
+    parameters: audits.Parameters = True,
+    context: audits.Context = False,
+    samples: audits.SampleCount = None,
     logprob_samples: options.LogprobSamples = 2,
     looks: options.Looks = 3,
     kernel: options.KernelName = Kernel.HAMMING,
@@ -79,6 +54,7 @@ def audit(
     concurrency: options.Concurrency = 4,
     timeout: options.Timeout = 300.0,
     retries: options.Retries = 4,
+    policy: audits.PolicyTable = None,
     keys: Keys = None,
     format: EndpointFormat = EndpointFormat.TEXT,  # noqa: A002 - the option is called --format
     output: Output = None,
@@ -89,7 +65,8 @@ def audit(
 
     Never `genuine`: that takes signed answers and verified weights. The cheapest tests come first;
     a contradiction is decisive only where independent tests agree and a repeat confirms it. Exit
-    status 0 consistent, 1 inconsistent, 3 not testable. API keys come from the environment alone.
+    status 0 consistent, 1 inconsistent or short of --policy, 3 not testable. API keys come from
+    the environment alone.
 
     \b
     Examples:
@@ -97,16 +74,13 @@ def audit(
       r1prov endpoint audit https://api.example/v1 --reference r1.json --format html -o audit.html
       r1prov endpoint audit https://api.example/v1 --log audit.jsonl --resume
     """  # noqa: D301 - \b is how the help keeps lines as they are
-    from datetime import UTC, datetime
-
-    from r1prov.endpoints.audit import Audit
-    from r1prov.endpoints.plan import Plan, estimate
-    from r1prov.endpoints.prompt_set import Prompt
-    from r1prov.endpoints.reference_trust import load_reference
-    from r1prov.trust.directories import load_trust_store
-
-    plan = Plan(
+    what = audits.AuditChoices(
         claim=claim,
+        reference=reference,
+        unsigned_reference=unsigned_reference,
+        questions=questions,
+        question_tokens=question_tokens,
+        drop=drop,
         streams=streams,
         stream_tokens=stream_tokens,
         parameters=parameters,
@@ -114,41 +88,33 @@ def audit(
         samples=samples,
         logprob_samples=logprob_samples,
         looks=looks,
-        kernel=kernel.value,
+        kernel=kernel,
         alpha=alpha,
-        asked=options.asked_questions(questions, question_tokens, drop),
+        tokenizer=tokenizer,
         run_all=run_all,
         seed=seed,
+        keys=keys,
     )
-    used = None
-    if reference is not None:
-        used = load_reference(
-            reference, load_trust_store(keys), now=datetime.now(UTC), unsigned=unsigned_reference
-        )
-    recorded = () if used is None else used.reference.prompts
-    most = max((len(one.completions) for one in recorded), default=0)
-    cost = estimate(
-        plan,
-        [Prompt(one.id, one.text) for one in recorded],
-        None if used is None else used.reference.sampling,
-        samples or most,
-    )
-    claimed = options.claimed_tokenizer(tokenizer, claim)
-    key = options.api_key(key_env, url, plain_http=plain_http)
-    told = options.teller(quiet=quiet)
-    with options.opened(
-        [url],
-        [model],
-        [key],
-        log=options.log_path(log, resume=resume),
+    how = audits.Asking(
+        url=url,
+        model=model,
+        key_env=key_env,
+        plain_http=plain_http,
+        log=log,
         resume=resume,
         max_requests=max_requests,
         max_tokens=max_tokens,
+        prices=prices,
+        yes=yes,
         concurrency=concurrency,
         timeout=timeout,
         retries=retries,
-        told=told,
-    ) as (client,):
-        options.agree([cost], [client.model], prices, client.budget, yes=yes, told=told)
-        report = Audit(client, plan, claimed, used, told).run()
-    return options.show(report, format, output, quiet=quiet, no_color=no_color)
+        quiet=quiet,
+    )
+    criteria = audits.criteria_of(policy)
+    with audits.prepared(what, how) as ready:
+        report = ready.run()
+    if criteria is not None:
+        report = ready.held_to(criteria, report)
+    status = options.show(report, format, output, quiet=quiet, no_color=no_color)
+    return 1 if audits.falls_short(report) else status

@@ -88,6 +88,7 @@ def check(
     from datetime import UTC, datetime
 
     from r1prov.cli.output import emit
+    from r1prov.endpoints.acceptance import read_endpoint_criteria
     from r1prov.errors import NotFound
     from r1prov.render.policy import render_check
     from r1prov.responses.policy import TOOL_TABLE, read_response_policy
@@ -101,8 +102,10 @@ def check(
             "no policy: neither ./r1prov.toml nor [tool.r1prov] in ./pyproject.toml",
             hint="name one, or write one: r1prov policy init MODEL",
         )
-    # What is malformed in [responses] ends here, too.
-    read_response_policy(Path(policy.location.removesuffix(f" [{TOOL_TABLE}]")))
+    # What is malformed in [responses] and [endpoint] ends here, too.
+    location = Path(policy.location.removesuffix(f" [{TOOL_TABLE}]"))
+    read_response_policy(location)
+    read_endpoint_criteria(location)
     result = check_policy(
         policy, load_authorities(keys, policy), now=datetime.now(UTC), model=model
     )

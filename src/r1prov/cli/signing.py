@@ -135,10 +135,11 @@ def check_signer(leaf: Certificate, now: datetime) -> None:
         )
 
 
-def timestamped(bundle: bytes, url: str, *, subject: str) -> bytes:
+def timestamped(bundle: bytes, url: str, *, subject: str, keys: Path | None = None) -> bytes:
     """A bundle of either kind with a timestamp of the authority at a URL.
 
-    Says on stderr if the trust store at hand would not believe it: others may.
+    Says on stderr if the trust store at hand, that of `keys` if given, would not believe it: others
+    may.
 
     Raises:
         UsageError: No such URL, or the extra `r1prov[timestamp]` is not installed.
@@ -155,7 +156,7 @@ def timestamped(bundle: bytes, url: str, *, subject: str) -> bytes:
 
     signature = signature_of(bundle, subject=subject)
     stamp = fetch_timestamp(signature, url)
-    known = load_trust_store().timestamp_authorities
+    known = load_trust_store(keys).timestamp_authorities
     check = check_timestamp(stamp, signature, known, now=datetime.now(UTC))
     if check.state is not TimestampState.GOOD:
         say(f"warning: whoever trusts as you do would not count it: {printable(check.detail)}")

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from r1prov.responses.log import ExchangeLog
 
 # Requests in a row that came to nothing, each with its retries, after which no more are sent.
-_GIVE_UP = 3
+GIVE_UP = 3
 _MAX_BACKOFF = 60.0
 # How soon a pause ends once the run is interrupted.
 _NAP = 0.2
@@ -82,6 +82,7 @@ class Client:
 
     Attributes:
         stopped: Why no more requests are sent; None while they are.
+        failed: Requests that were sent and came to nothing.
 
     Raises:
         UsageError: No URL that can be asked, a key that no header can hold, or no `httpx`.
@@ -104,6 +105,7 @@ class Client:
         self.manners = manners or Manners()
         self.stopped: str | None = None
         self.replayed = 0
+        self.failed = 0
         self._models_url = models_url(url)
         self._shown = redact_url(self.url)[0]
         self._log = log
@@ -201,12 +203,16 @@ class Client:
     def _replayed(self, request: ChatRequest) -> _Attempt | None:
         if self._journal is None:
             return None
-        for body in self._bodies(request):
+        bodies = self._bodies(request)
+        for body in bodies:
             found = self._journal.take(self.url, body)
             if found is None:
-                return None
-            if body is not self._bodies(request)[-1] and found.exchange.response.status == 400:
+                continue  # a run that had found out did not send the options again
+            status = found.exchange.response.status
+            if body is not bodies[-1] and status == 400:
                 continue  # as in the run that is gone on with: asked again without the options
+            if body is not bodies[0] and status == 200:
+                self._state.include_usage = False
             return _Attempt(found.exchange, found.arrivals, _seconds(found.exchange))
         return None
 
@@ -265,9 +271,10 @@ class Client:
     def _note(self, done: _Attempt) -> None:
         with self._state.lock:
             failed = done.exchange is None or done.problem is not None
+            self.failed += failed
             self._state.failures = self._state.failures + 1 if failed else 0
-            if self._state.failures >= _GIVE_UP and self.stopped is None:
-                self.stopped = f"{_GIVE_UP} requests in a row failed: {done.problem}"
+            if self._state.failures >= GIVE_UP and self.stopped is None:
+                self.stopped = f"{GIVE_UP} requests in a row failed: {done.problem}"
 
     def _send(self, method: str, url: str, body: bytes) -> _Attempt:
         import httpx

@@ -12,6 +12,7 @@ import json
 import os
 import threading
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,15 +115,18 @@ def _rounded(arrivals: Arrivals) -> list[list[float]]:
     return [[count, round(seconds, 6)] for count, seconds in arrivals]
 
 
-def _read_times(path: Path) -> dict[str, Arrivals]:
+def times_of_lines(lines: Iterable[bytes]) -> dict[str, Arrivals]:
     """Record digest to arrivals. A line that is none is left out: times are no evidence."""
+    return dict(one for one in map(_times_of, lines) if one is not None)
+
+
+def _read_times(path: Path) -> dict[str, Arrivals]:
     found: dict[str, Arrivals] = {}
     try:
         with reading(path) as stream:
-            while line := stream.readline(MAX_ARRIVALS_LINE_BYTES + 1):
-                one = _times_of(line)
-                if one is not None:
-                    found[one[0]] = one[1]
+            lines = iter(lambda: stream.readline(MAX_ARRIVALS_LINE_BYTES + 1), b"")
+            for line in lines:
+                found |= times_of_lines([line])
     except NotFound:
         return {}
     except R1ProvError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -26,12 +27,20 @@ class UsedReference:
         reference: It.
         signers: One sentence a signature.
         findings: What a user who takes an unsigned one is told.
+        key_ids: Trusted keys with a good signature.
+        altered: Whether a signature is of another content.
+        threshold: How many trusted keys it takes.
+        raw: The file.
     """
 
     path: Path
     reference: EndpointReference
     signers: tuple[str, ...]
     findings: tuple[Finding, ...] = ()
+    key_ids: frozenset[str] = frozenset()
+    altered: bool = False
+    threshold: int = 1
+    raw: bytes = field(repr=False, default=b"")
 
 
 def bundle_path(path: Path, key: Signer) -> Path:
@@ -61,27 +70,66 @@ def load_reference(
         BundleError: A bundle beside it is malformed.
     """
     raw = read_file(path, MAX_ENDPOINT_REFERENCE_BYTES)
-    reference = parse_reference(raw, subject=str(path))
-    bundles = [
-        (one.name, parse_bundle(read_file(one, MAX_BUNDLE_BYTES), subject=one.name))
-        for one in sorted(path.parent.glob(f"{_escaped(path.name)}.*{BUNDLE_SUFFIX}"))
-    ]
-    decision = decide(trust, model=reference.model, data=raw, bundles=bundles, now=now)
-    signers = tuple(one.detail for one in decision.checks)
-    if decision.trusted:
-        return UsedReference(path, reference, signers)
-    bad = [one for one in decision.checks if one.state is not SignatureState.GOOD]
-    why = bad[0].detail if bad else "there is no signature beside it"
-    if not unsigned or any(one.state is SignatureState.BAD_SIGNATURE for one in bad):
+    used = judge_reference(raw, path, signatures_beside(path), trust, now=now)
+    why = used.findings[0].message if used.findings else ""
+    if used.findings and (not unsigned or used.altered):
         raise EndpointReferenceError(
-            f"the reference is not signed by {decision.threshold} trusted "
-            f"key{'' if decision.threshold == 1 else 's'}: {why}",
+            f"the reference is not signed by {used.threshold} trusted "
+            f"key{'' if used.threshold == 1 else 's'}: {why}",
             subject=str(path),
             hint="trust the key that signed it (`r1prov key add`); --unsigned-reference takes one "
             "that nobody signed",
         )
-    told = finding("reference-unsigned", path.name, why)
-    return UsedReference(path, reference, signers, (told,))
+    return used
+
+
+def signatures_beside(path: Path) -> dict[str, bytes]:
+    """The signature files of a reference, by name.
+
+    Raises:
+        Unreadable, LimitExceeded: One cannot be read.
+    """
+    return {
+        one.name: read_file(one, MAX_BUNDLE_BYTES)
+        for one in sorted(path.parent.glob(f"{_escaped(path.name)}.*{BUNDLE_SUFFIX}"))
+    }
+
+
+def judge_reference(
+    raw: bytes, path: Path, signatures: Mapping[str, bytes], trust: TrustStore, *, now: datetime
+) -> UsedReference:
+    """What a reference is worth to whoever trusts these keys; one of a stranger is not refused.
+
+    Args:
+        raw: The reference file.
+        path: Its name.
+        signatures: Signature files, by name.
+        trust: Whose signatures count.
+        now: When validity is judged.
+
+    Raises:
+        EndpointReferenceError: Malformed.
+        BundleError: A signature file is malformed.
+    """
+    reference = parse_reference(raw, subject=str(path))
+    bundles = [(name, parse_bundle(one, subject=name)) for name, one in signatures.items()]
+    decision = decide(trust, model=reference.model, data=raw, bundles=bundles, now=now)
+    good = [one for one in decision.checks if one.state is SignatureState.GOOD]
+    bad = [one for one in decision.checks if one.state is not SignatureState.GOOD]
+    told: tuple[Finding, ...] = ()
+    if not decision.trusted:
+        why = bad[0].detail if bad else "there is no signature beside it"
+        told = (finding("reference-unsigned", path.name, why),)
+    return UsedReference(
+        path,
+        reference,
+        tuple(one.detail for one in decision.checks),
+        told,
+        frozenset(one.key_id for one in good),
+        altered=any(one.state is SignatureState.BAD_SIGNATURE for one in bad),
+        threshold=decision.threshold,
+        raw=raw,
+    )
 
 
 def _escaped(name: str) -> str:

@@ -176,6 +176,12 @@ def _changes(before: EvidenceResult | None, after: EvidenceResult) -> tuple[Chan
         for what in was
         if was[what] != now[what]
     ]
+    had, has = _audits(before), _audits(after)
+    found += [
+        Change(what=f"audit of {url}", before=had.get(url), after=has.get(url))
+        for url in sorted(had.keys() | has.keys())
+        if had.get(url) != has.get(url)
+    ]
     return tuple(found)
 
 
@@ -197,3 +203,13 @@ def _about(result: EvidenceResult) -> dict[str, str | None]:
         "verdict": result.verdict.value,
         "r1prov": index.version,
     }
+
+
+def _audits(result: EvidenceResult) -> dict[str, str]:
+    """Address to the verdict of its audit, by claim; of several the worst is told last."""
+    found: dict[str, str] = {}
+    for _, report in result.audits:
+        url = report.sides[0].name
+        told = f"{report.verdict.value} with {report.claim}"
+        found[url] = f"{found[url]}, {told}" if url in found else told
+    return found

@@ -48,6 +48,8 @@ from r1prov.verify.policy_file import find_policy
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from r1prov.endpoints.audit_files import AuditFiles
+    from r1prov.endpoints.report import EndpointReport
     from r1prov.responses.log_record import Head
     from r1prov.responses.redaction import Opening
     from r1prov.stores.base import Store
@@ -81,6 +83,7 @@ class Wanted:
         previous: The bundle that this one continues.
         timestamped: The signature will be timestamped.
         workers: Hashing threads.
+        tokenizer: File or directory of the tokenizer that audits were made with.
     """
 
     model: str
@@ -99,6 +102,7 @@ class Wanted:
     previous: Path | None = None
     timestamped: bool = False
     workers: int | None = None
+    tokenizer: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +115,7 @@ class Draft:
         report: What the verification found.
         openings: What proves bodies that are in it as digests, by the member that they belong to.
         left_out: Kinds that were not wanted.
+        audits: What audits of endpoints come to, made again from their members.
     """
 
     index: Index
@@ -118,6 +123,7 @@ class Draft:
     report: Report
     openings: tuple[tuple[Head, tuple[Opening, ...]], ...] = field(repr=False, default=())
     left_out: frozenset[Kind] = frozenset()
+    audits: tuple[EndpointReport, ...] = ()
 
     def sizes(self) -> dict[Kind, tuple[int, int]]:
         """Number of members and bytes of each kind that goes in."""
@@ -153,6 +159,7 @@ def draft_evidence(
     *,
     now: datetime | None = None,
     progress: Callable[[int], Callable[[int], None]] | None = None,
+    endpoints: Callable[[], Sequence[AuditFiles]] | None = None,
 ) -> Draft:
     """Verify a model and collect the evidence.
 
@@ -161,11 +168,12 @@ def draft_evidence(
         report_as_json: Writes the report (`render.json.render`, of a floor above this one).
         now: When the bundle is made.
         progress: Called with the bytes to hash; returns a callback for bytes done.
+        endpoints: Audits endpoints, or finds audits, once the model was verified.
 
     Raises:
         R1ProvError: It could not be decided; a model that is wrong is a report, and evidence.
     """
-    now = now or datetime.now(UTC)
+    created, now = now, now or datetime.now(UTC)
     store = open_store(wanted.model)
     _refuse_what_cannot_be_replayed(store, wanted)
     local = Path(wanted.model) if isinstance(store, LocalStore) else None
@@ -205,10 +213,14 @@ def draft_evidence(
         ).items():
             collected.add(Kind.MODEL, name, data)
     manifest = _add_manifest(collected, report)
-    collected.add(Kind.ENVIRONMENT, "environment/environment.json", environment(now))
+    files = endpoints() if endpoints is not None else ()
+    # An audit takes a while: the bundle is made when it has ended.
+    made = max(now, datetime.now(UTC)) if files and created is None else now
+    audits = _add_audits(collected, files, authorities, wanted.tokenizer, made)
+    collected.add(Kind.ENVIRONMENT, "environment/environment.json", environment(made))
     index = Index(
         model=model,
-        created=now.replace(microsecond=0),
+        created=made.replace(microsecond=0),
         version=r1prov.__version__,
         verdict=report.verdict,
         level=Level(report.level),
@@ -228,6 +240,7 @@ def draft_evidence(
         report=report,
         openings=openings,
         left_out=frozenset(Kind) - wanted.kinds,
+        audits=audits,
     )
 
 
@@ -342,6 +355,33 @@ class _Before:
 
     link: Previous
     model: str
+
+
+def _add_audits(
+    collected: _Collected,
+    files: Sequence[AuditFiles],
+    authorities: Authorities,
+    tokenizer: Path | None,
+    now: datetime,
+) -> tuple[EndpointReport, ...]:
+    """Audits of endpoints, each with its report as it is made again from what goes in."""
+    if not files:
+        return ()
+    from r1prov.evidence.audits import Tokenizers, audit_members
+
+    reports = []
+    for number, one in enumerate(files):
+        members, report = audit_members(
+            number,
+            one,
+            trust=authorities.trust,
+            tokenizers=Tokenizers(one.tokenizer, tokenizer, authorities.shelf),
+            now=now,
+        )
+        for path, (kind, data) in members.items():
+            collected.add(kind, path, data)
+        reports.append(report)
+    return tuple(reports)
 
 
 def _previous(wanted: Wanted) -> _Before | None:

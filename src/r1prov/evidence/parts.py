@@ -16,6 +16,7 @@ class Kind(StrEnum):
     POLICY = "policy"  # the policy file that was applied
     TRUST = "trust"  # trust files and public keys that the maker used
     EXCHANGES = "exchanges"  # API requests and responses
+    ENDPOINT = "endpoint"  # audits of endpoints: plan, answers, reference, questions, report
     AUDIT = "audit"  # results of other tools, bound by digest only
     ENVIRONMENT = "environment"  # tool, platform, clock
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from r1prov.endpoints.acceptance import EndpointCriteria
     from r1prov.endpoints.report import EndpointReport
     from r1prov.responses.report import ExchangeReport
     from r1prov.stores.base import Store
@@ -97,6 +98,9 @@ class Demands:
         scope: Which files have to match, whatever the maker chose; None leaves it at that.
         responses: What counts of signed API answers; with the pinned keys.
         signers: How many different pinned signers must have signed the bundle.
+        endpoint: What is demanded of audits of endpoints; it takes the place of what the policy
+            in the bundle says where there is a `policy`.
+        tokenizer: File or directory of a tokenizer that audits were made with.
         openings: File of openings for redacted exchanges.
         model: The model at hand.
         workers: Hashing threads.
@@ -107,6 +111,8 @@ class Demands:
     scope: Scope | None = None
     responses: ResponsePolicy = field(default_factory=ResponsePolicy)
     signers: int = 1
+    endpoint: EndpointCriteria | None = None
+    tokenizer: Path | None = None
     openings: Path | None = None
     model: Store | None = None
     workers: int | None = None
@@ -157,6 +163,7 @@ def verify_evidence(
     run.signed(others, demands.signers)
     store, report = None, None
     exchanges: list[tuple[str, ExchangeReport]] = []
+    audits: tuple[tuple[str, EndpointReport], ...] = ()
     if bundle.findings:
         run.skip("verdict on the model", "not made again: members are not those that were signed")
     else:
@@ -164,6 +171,7 @@ def verify_evidence(
         report = run.replayed(authorities, demands, judged)
         run.held_to_report(report, store.digests if store else {}, demands)
         exchanges = run.exchanges(demands, judged)
+        audits = run.audits(demands, authorities, judged)
         run.unchecked()
         if demands.model is not None:
             found, coverage = compare_with_model(
@@ -186,6 +194,7 @@ def verify_evidence(
         judged_at=judged,
         report=report,
         exchanges=tuple(exchanges),
+        audits=audits,
         findings=findings,
         coverage=covered,
         digests=store.digests if store else {},
@@ -333,6 +342,30 @@ class _Run:
                     Coverage(path, CoverageState.CHECKED, report.headline, required=False)
                 )
         return found
+
+    def audits(
+        self, demands: Demands, authorities: Authorities, at: datetime
+    ) -> tuple[tuple[str, EndpointReport], ...]:
+        """Make audits of endpoints again, and hold them against what is demanded."""
+        from r1prov.endpoints.acceptance import parse_endpoint_criteria
+        from r1prov.evidence.audits import check_audits
+
+        criteria = demands.endpoint
+        named = self.index.policy
+        if criteria is None and demands.policy is None and named is not None:
+            where = f"{self.bundle.subject}, {named}"
+            criteria = parse_endpoint_criteria(self.bundle.payload[named], subject=where)
+        found = check_audits(
+            self.bundle,
+            trust=authorities.trust,
+            shelf=authorities.shelf,
+            criteria=criteria,
+            tokenizer=demands.tokenizer,
+            at=at,
+        )
+        self.findings += found.findings
+        self.coverage += found.coverage
+        return found.reports
 
     def unchecked(self) -> None:
         """What is bound by its digest and not looked into."""

@@ -211,6 +211,15 @@ class Table:
             raise self.error(f"`{key}` is outside 0 ... 2^63-1")
         return value
 
+    def optional_share(self, key: str) -> float | None:
+        """A number from 0 to 1, or None where the key is absent."""
+        value = self._take(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise self._wrong(key, "a number from 0 to 1", value)
+        return float(value)
+
     def optional_date(self, key: str) -> date | None:
         """A date without a time, or None where the key is absent."""
         value = self._take(key)

@@ -6,10 +6,17 @@ import json
 from typing import TYPE_CHECKING
 
 from r1prov.attest.statements import timestamp
+from r1prov.errors import JsonError
+from r1prov.evidence.parts import Kind
+from r1prov.formats.strictjson import parse_json
+from r1prov.limits import MAX_EVIDENCE_INDEX_BYTES
 from r1prov.text import human_bytes, plural, printable, readable, table
 from r1prov.verify.findings import CoverageState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from r1prov.endpoints.report import EndpointReport
     from r1prov.evidence.chain import Chain, Link
     from r1prov.evidence.create import Draft
     from r1prov.evidence.open import Bundle
@@ -44,10 +51,13 @@ def as_text(result: EvidenceResult) -> str:
         rows.append(("manifest", f"{use.name}, sha256:{use.sha256}"))
         rows += [("signer", one) for one in use.signers]
     rows += [(path, f"{one.state.value}: {one.headline}") for path, one in result.exchanges]
+    rows += [(path, _audit_line(one)) for path, one in result.audits]
     limits = "".join(f", {one}" for one in result.limits)
     lines = [f"{result.verdict.value.upper()} evidence about {printable(index.model)}{limits}", ""]
     lines += [f"  {printable(name):<10} {printable(value, limit=1000)}" for name, value in rows]
     lines += _findings(result.findings)
+    for path, audit in result.audits:
+        lines += ["", f"{printable(path)} tested:", *_tests(audit)]
     for title, wanted in (("checked", True), ("not checked", False)):
         covered = [o for o in result.coverage if (o.state is CoverageState.CHECKED) is wanted]
         if covered:
@@ -74,6 +84,7 @@ def bundle_as_text(bundle: Bundle) -> str:
     ]
     if index.previous is not None:
         lines.append(f"  continues  sha256:{index.previous.sha256}")
+    lines += [f"  {printable(one, limit=1000)}" for one in _stated_audits(bundle)]
     lines += _findings(bundle.findings)
     cells: list[tuple[str, ...]] = [("kind", "bytes", "sha256", "member")]
     cells += [
@@ -155,6 +166,40 @@ def _again(result: EvidenceResult) -> str:
     return f"made again it is {result.report.verdict.value}"
 
 
+def _audit_line(report: EndpointReport) -> str:
+    asked = report.sides[0]
+    return f"{asked.name} (model {asked.model}): {report.verdict.value}: {report.headline}"
+
+
+def _tests(report: EndpointReport) -> list[str]:
+    """What was tested and what not: a plan that tests little is seen for what it is."""
+    cells: list[tuple[str, ...]] = [("  test", "outcome", "samples")]
+    cells += [
+        (f"  {printable(one.name)}", one.outcome.value, f"{one.samples:,}")
+        for one in report.results
+    ]
+    lines = table(cells, right=frozenset({2})).rstrip().splitlines()
+    return lines + [
+        f"  not run: {printable(one.name)}: {printable(one.why)}" for one in report.not_run
+    ]
+
+
+def _stated_audits(bundle: Bundle) -> Iterator[str]:
+    """What reports of audits in a bundle say; nothing of it was made again."""
+    for part in bundle.index.of(Kind.ENDPOINT):
+        folder, _, name = part.path.rpartition("/")
+        if name != "report.json" or part.path not in bundle.payload:
+            continue
+        try:
+            value = parse_json(
+                bundle.payload[part.path], subject=part.path, max_bytes=MAX_EVIDENCE_INDEX_BYTES
+            )
+        except JsonError:
+            continue  # `verify` says what is wrong with it
+        if isinstance(value, dict):
+            yield f"{folder} {value.get('verdict')}, as its maker says: {value.get('headline')}"
+
+
 def _short(value: str | None) -> str:
     if value is None:
         return "none"
@@ -209,6 +254,24 @@ def _result(result: EvidenceResult) -> dict[str, object]:
                 "headline": one.headline,
             }
             for path, one in result.exchanges
+        ],
+        "audits": [
+            {
+                "member": path,
+                "url": one.sides[0].name,
+                "claim": one.claim,
+                "verdict": one.verdict.value,
+                "headline": one.headline,
+                "alpha": one.alpha,
+                "requests": one.requests,
+                "log_head": one.log_head,
+                "tests": [
+                    {"name": o.name, "outcome": o.outcome.value, "samples": o.samples}
+                    for o in one.results
+                ],
+                "not_run": [o.name for o in one.not_run],
+            }
+            for path, one in result.audits
         ],
         "findings": [_finding(one) for one in result.findings],
         "coverage": [_covered(one) for one in result.coverage],

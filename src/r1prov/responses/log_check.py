@@ -141,6 +141,55 @@ def find_entry(path: Path, number: int | None) -> Record:
     return found
 
 
+def records_of(raw: bytes, *, subject: str) -> Iterator[Record]:
+    """Every record of a log that is one file and at hand as bytes; as `read_records`.
+
+    Raises:
+        ExchangeError: A record is malformed, or was changed, moved or taken away, or the last line
+            has no end.
+    """
+    chain = _Chain()
+    at = 0
+    while at < len(raw):
+        end = raw.find(b"\n", at, at + MAX_LINE + 1) + 1
+        if not end:
+            raise ExchangeError(f"the line at byte {at:,} has no end", subject=subject)
+        record = parse_record(raw[at:end], f"{subject}, byte {at:,}")
+        chain.follow(record, first=at == 0, subject=subject)
+        at = end
+        yield record
+
+
+class _Chain:
+    """Holds each record against the one before."""
+
+    def __init__(self) -> None:
+        self._before: Head | None = None
+
+    def follow(self, record: Record, *, first: bool, subject: str) -> None:
+        """Take the next record; `first` is the first one of its file.
+
+        Raises:
+            ExchangeError: It does not follow, or a file begins otherwise than a log does.
+        """
+        before = self._before
+        number = 0 if before is None else before.number + 1
+        previous = FIRST if before is None else before.digest
+        if (record.head.number, record.previous) != (number, previous):
+            raise ExchangeError(
+                f"record {record.head.number} does not follow on record {number - 1}: a "
+                "record before it was changed, moved or taken away",
+                subject=subject,
+            )
+        if first != (record.kind == "log") or (first and record.value != {"schema": SCHEMA}):
+            raise ExchangeError(
+                f"record {record.head.number} must {'' if first else 'not '}be the "
+                f"beginning of a log of {SCHEMA}",
+                subject=subject,
+            )
+        self._before = record.head
+
+
 class _Walk:
     """Goes through the files of a log in order."""
 
@@ -150,7 +199,7 @@ class _Walk:
         self.torn = 0
 
     def records(self) -> Iterator[Record]:
-        before: Head | None = None
+        chain = _Chain()
         files = rotated_files(self._path)
         # A writer that dies while it rotates leaves no new file, and the next one makes it.
         if not files or self._path.exists():
@@ -159,24 +208,8 @@ class _Walk:
             self.files += 1
             first = True
             for record in self._lines(path):
-                number = 0 if before is None else before.number + 1
-                previous = FIRST if before is None else before.digest
-                if (record.head.number, record.previous) != (number, previous):
-                    raise ExchangeError(
-                        f"record {record.head.number} does not follow on record {number - 1}: a "
-                        "record before it was changed, moved or taken away",
-                        subject=str(path),
-                    )
-                if first != (record.kind == "log") or (
-                    first and record.value != {"schema": SCHEMA}
-                ):
-                    raise ExchangeError(
-                        f"record {record.head.number} must {'' if first else 'not '}be the "
-                        f"beginning of a log of {SCHEMA}",
-                        subject=str(path),
-                    )
+                chain.follow(record, first=first, subject=str(path))
                 first = False
-                before = record.head
                 yield record
 
     def _lines(self, path: Path) -> Iterator[Record]:

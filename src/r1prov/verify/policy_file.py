@@ -204,9 +204,10 @@ def _policy(top: Table, raw: bytes, subject: str, folder: Path) -> PolicyFile:
     if len(tables) > MAX_POLICY_MODELS:
         raise top.error(f"has {len(tables):,} models; the cap is {MAX_POLICY_MODELS:,}")
     models = tuple(_model(one, f"models[{i}]", folder) for i, one in enumerate(tables))
-    # What API responses need is for `r1prov response`, which reads it as strictly.
-    responses = top.optional_table("responses")
-    if not models and responses is None:
+    # What API responses and endpoints need is for `r1prov response`, `evidence` and `endpoint`,
+    # which read it as strictly.
+    others = [top.optional_table(name) for name in ("responses", "endpoint")]
+    if not models and others == [None, None]:
         raise top.error(
             "allows no model", hint='add a [[models]] table; `name = "*"` allows every model'
         )

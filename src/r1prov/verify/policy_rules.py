@@ -46,6 +46,9 @@ _NEVER_BEGINNING = {
     "R1P41": "the manifest is there for the weights",
     "R1P7": "a policy does not weaken itself",
     "R1P8": "the table [responses] says what an answer needs",
+    "R1P95": "the table [endpoint] says what an audit needs",
+    "R1P96": "the table [endpoint] says what an audit needs",
+    "R1P97": "the table [endpoint] says what an audit needs",
 }
 _BUT = frozenset({"header-padding", "tensor-name-twins"})
 # These count for weights and code whatever a policy says; for other files they may be turned down.

@@ -2,13 +2,14 @@
 
 Ids are grouped by hundreds: 0xx files, 1xx safetensors and GGUF headers, 2xx shard index and JSON,
 3xx signatures and trust, 4xx identity and architecture, 5xx hygiene, 6xx provenance, 7xx policy,
-8xx signatures on API responses, 9xx answers of an endpoint, 98x and 99x evidence bundles. An id is
-never reused.
+8xx signatures on API responses, 9xx answers of an endpoint (95x and 96x what a policy asks of an
+audit, 97x an audit as evidence), 98x and 99x evidence bundles. An id is never reused.
 """
 
 from __future__ import annotations
 
 from r1prov.verify.rule import Rule, Severity
+from r1prov.verify.rules_of_audits import AUDITS
 from r1prov.verify.rules_of_endpoints import ENDPOINTS
 from r1prov.verify.rules_of_evidence import EVIDENCE
 from r1prov.verify.rules_of_files import FILES
@@ -26,6 +27,7 @@ RULES: tuple[Rule, ...] = tuple(
         *RESPONSES,
         *STREAMS,
         *ENDPOINTS,
+        *AUDITS,
         *EVIDENCE,
     )
 )

@@ -50,6 +50,7 @@ class Case:
     """A model `m` under a manifest signed by `k.key`; `maker.key` may attest it."""
 
     folder: Path
+    name: str = "m"
 
     def __post_init__(self) -> None:
         self.model, self.keys = self.folder / "model", self.folder / "keys"
@@ -59,10 +60,10 @@ class Case:
             # Ed25519: the same signature every time.
             call("key", "generate", f"{name}.key", "--no-passphrase", "--algorithm", "ed25519")
             call(
-                *("key", "add", f"{name}.key.pub", "--owner", name, "--model", "m*"),
+                *("key", "add", f"{name}.key.pub", "--owner", name, "--model", f"{self.name}*"),
                 *("--keys", "keys"),
             )
-        call("manifest", "create", str(self.model), "--name", "m", "-o", "m.toml")
+        call("manifest", "create", str(self.model), "--name", self.name, "-o", "m.toml")
         call("manifest", "sign", "m.toml", "--key", "k.key")
 
     @property
@@ -70,10 +71,13 @@ class Case:
         raw = (self.folder / "maker.key").read_bytes()
         return parse_private_key(raw, None, subject="maker")
 
-    def draft(self, *, now: datetime | None = None, **more: Any) -> Draft:
+    def draft(self, *, now: datetime | None = None, endpoints: Any = None, **more: Any) -> Draft:
         wanted: dict[str, Any] = {"manifest": str(self.folder / "m.toml"), "keys": self.keys} | more
         return draft_evidence(
-            Wanted(model=str(self.model), **wanted), report_as_json.render, now=now
+            Wanted(model=str(self.model), **wanted),
+            report_as_json.render,
+            now=now,
+            endpoints=endpoints,
         )
 
     def bundle(self, **more: Any) -> bytes:

@@ -40,6 +40,7 @@ class TextTokenizer:
 
     def __init__(self, raw: bytes, *, name: str) -> None:
         self.name = name
+        self.raw = raw
         self.sha256 = hashlib.sha256(raw).hexdigest()
         self._tokenizer = _load(raw, name)
         # Texts may hold anything, template tokens too: they are text all the same.
@@ -103,6 +104,11 @@ def load_tokenizer(source: Path, shelf: Shelf, *, claim: str) -> TextTokenizer:
     """
     path = source / FILE if source.is_dir() else source
     return TextTokenizer(_checked(_read(path), str(path), shelf, claim), name=claim)
+
+
+def parse_tokenizer(raw: bytes, shelf: Shelf, *, claim: str, subject: str) -> TextTokenizer:
+    """The tokenizer of a `tokenizer.json` that is at hand as bytes; as `load_tokenizer`."""
+    return TextTokenizer(_checked(raw, subject, shelf, claim), name=claim)
 
 
 def installed_tokenizer(shelf: Shelf, *, claim: str) -> TextTokenizer:
