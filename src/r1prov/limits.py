@@ -267,5 +267,11 @@ MAX_ENDPOINT_LOG_BYTES: Final = 256 * 1024 * 1024
 MAX_ENDPOINT_PLAN_BYTES: Final = 64 * 1024
 # Requests that a plan of a stranger may come to when it is run again: each takes room.
 MAX_PLANNED_REQUESTS: Final = 200_000
+# Completions, and answers with log-probabilities, a prompt: tests take room by their square, or by
+# thousands of labellings. An audit has some tens and two.
+MAX_RERUN_SAMPLES: Final = 1_000
+MAX_RERUN_FIRST_TOKENS: Final = 50
+# Tokens listed with one: no API lists more than 20.
+MAX_TOP_LOGPROBS: Final = 20
 # Endpoints of one bundle.
 MAX_EVIDENCE_AUDITS: Final = 100

@@ -242,6 +242,9 @@ def test_first_tokens_are_read_by_their_bytes_and_nothing_else_is_taken():
 
     good = [{"token": "a", "logprob": -0.5, "bytes": [97]}, {"token": "b", "logprob": -1}]
     assert first_token_logprobs(answer(good)) == {"61": -0.5, "b": -1.0}
+    # A server that lists its whole vocabulary takes no more room than one that lists what it may.
+    many = [{"token": str(number), "logprob": -1} for number in range(1_000)]
+    assert len(first_token_logprobs(answer(many))) == 20
     for bad in ([{"token": "a", "logprob": 1}], [{"token": 1, "logprob": -1}], [], [5], "x",
                 [{"token": "a", "logprob": True}], [{"token": "a"}]):  # fmt: skip
         assert first_token_logprobs(answer(bad)) is None

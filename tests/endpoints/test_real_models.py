@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 
 import jsonschema
@@ -14,8 +15,12 @@ from relay import KnowingSpeaker, RelaySpeaker
 from requantize import requantize
 
 from r1prov.cli.app import run
+from r1prov.endpoints.audit_files import load_audit, remake
 from r1prov.endpoints.reference import parse_reference
+from r1prov.endpoints.tokens.tokenizer import installed_tokenizer
+from r1prov.manifest.shelf import load_shelf
 from r1prov.responses.log_check import check_log
+from r1prov.trust.store import TrustStore
 
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "src/r1prov/render/schema/endpoint-report-1.json").read_text()
@@ -105,6 +110,22 @@ def test_an_unrelated_model_that_claims_to_be_r1_is_refuted(place, real, start):
     assert {"deltas-cut-tokens", "completions-differ", "reasoning-missing"} <= rules
     assert 0 < report["alpha"] < 0.02
     assert check_log(Path("l.jsonl")).exchanges == report["requests"] + 1  # and the list of models
+    # Several requests at a time; made again without the server it comes to the same.
+    r1 = installed_tokenizer(load_shelf(), claim="DeepSeek-R1")
+    made = remake(
+        load_audit(Path("l.jsonl")),
+        trust=TrustStore((), (), ()),
+        now=datetime.now(UTC),
+        tokenizers=lambda _: r1,
+        subject="audit",
+    )
+    assert made.findings == ()
+    assert made.again is not None
+    again = made.again.report
+    assert {one.name: (one.outcome.value, one.decisive, one.samples) for one in again.results} == {
+        name: (one["outcome"], one["decisive"], one["samples"]) for name, one in results.items()
+    }
+    assert (again.verdict.value, again.requests) == ("inconsistent", report["requests"])
 
 
 def test_a_recorded_reference_tells_the_same_model_from_its_quantized_copy(place, real, coarse):

@@ -276,6 +276,21 @@ def test_a_plan_that_no_audit_has(made: Audits, liar: Liar, change: dict[str, An
     assert FOLDER in told(result, "audit-plan")
 
 
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"samples": 1_001}, "1,001 completions a prompt"),
+        ({"logprob_samples": 51}, "51 answers with log-probabilities"),
+    ],
+)
+def test_a_plan_that_would_take_too_much(
+    made: Audits, liar: Liar, change: dict[str, Any], what: str
+) -> None:
+    plan = plan_with(liar.members()[f"{FOLDER}/plan.json"], **change)
+    result = made.case.verify(liar.saying(plan_json=plan))
+    assert what in told(result, "audit-plan")
+
+
 def test_a_plan_file_that_is_written_otherwise(made: Audits, liar: Liar) -> None:
     plan = liar.members()[f"{FOLDER}/plan.json"]
     for raw in (b"{}", plan + b"\n", plan.replace(b'"seed": 0', b'"seed":  0'), b"\xff"):
@@ -416,6 +431,10 @@ def test_what_it_takes_is_named_where_it_is_not_at_hand(
     result = made.case.verify(liar.saying(plan_json=plan_with(plan, libraries=libraries)))
     assert result.verdict is Verdict.INCOMPLETE
     assert "abacus" in items(result)[FOLDER].detail
+    # A plan that names another file than the model's: the right one is not taken for it.
+    result = made.case.verify(liar.saying(plan_json=plan_with(plan, tokenizer="0" * 64)))
+    assert result.verdict is Verdict.INCOMPLETE
+    assert "0" * 64 in items(result)[FOLDER].detail
 
 
 def test_figures_of_other_versions_are_told_and_verdicts_are_not_let_pass(

@@ -154,7 +154,9 @@ QuestionTokens = Annotated[
         "--question-tokens", min=1, metavar="N", help="Tokens of each answer to a question."
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of everything that is random.")]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, metavar="N", help="Of everything that is random.")
+]
 LogprobCount = Annotated[
     int,
     typer.Option(

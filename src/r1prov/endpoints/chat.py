@@ -14,7 +14,7 @@ from r1prov.endpoints.answer import Answer
 from r1prov.endpoints.read_answer import read_answer
 from r1prov.errors import R1ProvError, UsageError
 from r1prov.formats.strictjson import parse_json
-from r1prov.limits import MAX_ANSWER_EVENT_BYTES
+from r1prov.limits import MAX_ANSWER_EVENT_BYTES, MAX_TOP_LOGPROBS
 from r1prov.responses.exchange import Exchange
 from r1prov.responses.exchange_file import check_url
 from r1prov.text import quoted
@@ -159,7 +159,7 @@ def first_token_logprobs(exchange: Exchange) -> dict[str, float] | None:
     if not isinstance(listed, list):
         return None
     found: dict[str, float] = {}
-    for one in listed:
+    for one in listed[:MAX_TOP_LOGPROBS]:
         token, logprob = _at(one, "token"), _at(one, "logprob")
         raw = _at(one, "bytes")
         if not isinstance(token, str) or isinstance(logprob, bool):

@@ -22,7 +22,12 @@ from r1prov.endpoints.report_json import report_as_json
 from r1prov.endpoints.settings import AuditSettings
 from r1prov.endpoints.tokens.tokenizer import TextTokenizer
 from r1prov.errors import LimitExceeded
-from r1prov.limits import MAX_PLANNED_REQUESTS
+from r1prov.limits import (
+    MAX_PLANNED_REQUESTS,
+    MAX_RERUN_FIRST_TOKENS,
+    MAX_RERUN_SAMPLES,
+    MAX_TOP_LOGPROBS,
+)
 
 # Sums of floats are not the same to the last bit on every machine.
 _TOLERANCE = 1e-6
@@ -66,7 +71,7 @@ def rerun(
         asked: The questions that the settings name.
 
     Raises:
-        LimitExceeded: The plan is for more requests than any audit sends.
+        LimitExceeded: Plan or reference are larger than those of any audit.
         UsageError: The plan does not fit the reference or the questions.
     """
     plan = settings.asking(asked)
@@ -78,10 +83,23 @@ def rerun(
         None if reference is None else reference.reference.sampling,
         plan.samples or most,
     )
-    if planned.requests > MAX_PLANNED_REQUESTS:
-        raise LimitExceeded(
-            f"the plan is for {planned.requests:,} requests; the cap is {MAX_PLANNED_REQUESTS:,}"
-        )
+    tokens = [one.first_tokens for one in prompts]
+    for count, cap, what in (
+        (planned.requests, MAX_PLANNED_REQUESTS, "requests"),
+        (max(most, plan.samples or 0), MAX_RERUN_SAMPLES, "completions a prompt"),
+        (
+            max(plan.logprob_samples, *map(len, tokens), 0),
+            MAX_RERUN_FIRST_TOKENS,
+            "answers with log-probabilities a prompt",
+        ),
+        (
+            max((len(listed) for one in tokens for listed in one), default=0),
+            MAX_TOP_LOGPROBS,
+            "log-probabilities with one token",
+        ),
+    ):
+        if count > cap:
+            raise LimitExceeded(f"plan and reference are for {count:,} {what}; the cap is {cap:,}")
     client = OfflineClient(settings.url, settings.model, log)
     report = Audit(client, plan, tokenizer, reference).run()
     return Rerun(
