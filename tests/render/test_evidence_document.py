@@ -125,7 +125,7 @@ def test_coverage_of_a_common_bundle_is_all_in_chinese(case: Case, raw: bytes) -
 
 def first_text(page: str) -> str:
     body = tree(page).find("body")
-    return next(one.strip() for one in body.itertext() if one.strip())
+    return str(next(one.strip() for one in body.itertext() if one.strip()))
 
 
 def test_what_is_not_verified_says_so_in_the_first_line(case: Case, raw: bytes) -> None:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from r1prov.cli.options import Expect, Jobs, Keys, Output, PolicyPath, Quiet
+from r1prov.cli.endpoint_options import Tokenizer
+from r1prov.cli.evidence_create import ResponseKeys, criteria, responses
+from r1prov.cli.options import Expect, Jobs, Keys, Output, PolicyPath, Quiet, ScopeChoice
 
 if TYPE_CHECKING:
     from r1prov.evidence.open import Bundle
+    from r1prov.evidence.verify import Demands
     from r1prov.render.evidence_words import Language
-    from r1prov.responses.policy import ResponsePolicy
+    from r1prov.verify.pipeline import Authorities
 
 
 class ShowFormat(StrEnum):
@@ -35,13 +38,9 @@ class Languages(StrEnum):
 
 
 _Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle file.")]
-_ResponseKeys = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--response-keys",
-        metavar="FILE|DIR",
-        help="Keys that API answers are signed with. Repeatable.",
-    ),
+_Signers = Annotated[
+    int | None,
+    typer.Option("--signers", min=1, help="How many different pinned signers must sign it."),
 ]
 
 
@@ -65,11 +64,14 @@ def show(
     ] = None,
     expect: Expect = None,
     policy: PolicyPath = None,
-    response_keys: _ResponseKeys = None,
+    scope: ScopeChoice = None,
+    response_keys: ResponseKeys = None,
+    signers: _Signers = None,
     openings: Annotated[
         Path | None,
         typer.Option("--openings", metavar="FILE", help="Open redacted bodies of exchanges."),
     ] = None,
+    tokenizer: Tokenizer = None,
     keys: Keys = None,
     jobs: Jobs = None,
     output: Output = None,
@@ -92,12 +94,16 @@ def show(
     from r1prov.cli.output import emit, emit_bytes
     from r1prov.errors import UsageError
     from r1prov.evidence.open import open_bundle
+    from r1prov.evidence.verify import Demands
     from r1prov.limits import MAX_EVIDENCE_BYTES
     from r1prov.render import evidence as render
+    from r1prov.stores.locate import open_store
     from r1prov.trust.directories import read_file
+    from r1prov.verify.local import load_authorities
+    from r1prov.verify.policy_file import load_policy
 
     document = format in (ShowFormat.HTML, ShowFormat.PDF)
-    demanded = (model, expect, policy, response_keys, openings)
+    demanded = (model, expect, policy, scope, response_keys, signers, openings, tokenizer)
     if not document and any(one is not None for one in demanded):
         raise UsageError(
             f"--format {format} verifies nothing, so it takes no demands",
@@ -112,19 +118,22 @@ def show(
         as_chosen = render.bundle_as_json if format is ShowFormat.JSON else render.bundle_as_text
         emit(as_chosen(opened), output, quiet=quiet)
         return 1 if opened.findings else 0
-    page, status = _document(
-        raw,
-        opened,
-        _languages(lang),
-        model=model,
+    # Only a policy that is named: one in the working directory is for another purpose.
+    file = load_policy(policy) if policy is not None else None
+    demands = Demands(
         expect=expect,
-        policy=policy,
-        response_keys=tuple(response_keys or ()),
+        policy=file,
+        scope=scope,
+        signers=signers or 1,
+        responses=responses(policy, tuple(response_keys or ())),
+        endpoint=criteria(policy),
+        tokenizer=tokenizer,
         openings=openings,
-        keys=keys,
-        jobs=jobs,
-        quiet=quiet,
+        model=open_store(model) if model is not None else None,
+        workers=jobs,
     )
+    authorities = load_authorities(keys, file)
+    page, status = _document(raw, opened, _languages(lang), demands, authorities, quiet=quiet)
     if format is ShowFormat.HTML:
         taken = emit(page, output, quiet=quiet)
     else:
@@ -147,57 +156,22 @@ def _document(
     raw: bytes,
     opened: Bundle,
     languages: tuple[Language, ...],
+    demands: Demands,
+    authorities: Authorities,
     *,
-    model: str | None,
-    expect: str | None,
-    policy: Path | None,
-    response_keys: tuple[Path, ...],
-    openings: Path | None,
-    keys: Path | None,
-    jobs: int | None,
     quiet: bool,
 ) -> tuple[str, int]:
     """The page, and the exit status of the verdict in it."""
     import r1prov
     from r1prov.cli.progress import hashing_progress
-    from r1prov.evidence.verify import Demands, verify_evidence
+    from r1prov.evidence.verify import verify_evidence
     from r1prov.render.evidence_document import as_html
     from r1prov.render.evidence_dossier import gather_dossier
-    from r1prov.stores.locate import open_store
-    from r1prov.verify.local import load_authorities
-    from r1prov.verify.policy_file import load_policy
 
-    # Only a policy that is named: one in the working directory is for another purpose.
-    file = load_policy(policy) if policy is not None else None
-    authorities = load_authorities(keys, file)
     now = datetime.now(UTC)
     with hashing_progress(quiet=quiet) as progress:
         result = verify_evidence(
-            raw,
-            authorities,
-            now=now,
-            demands=Demands(
-                expect=expect,
-                policy=file,
-                responses=response_policy(policy, response_keys),
-                openings=openings,
-                model=open_store(model) if model is not None else None,
-                workers=jobs,
-            ),
-            subject=opened.subject,
-            progress=progress,
+            raw, authorities, now=now, demands=demands, subject=opened.subject, progress=progress
         )
     dossier = gather_dossier(opened, result, authorities, now=now, version=r1prov.__version__)
     return as_html(dossier, languages), result.exit_status
-
-
-def response_policy(policy: Path | None, keys: tuple[Path, ...]) -> ResponsePolicy:
-    """What counts of signed answers: the table of a policy file, and keys that are pinned."""
-    from dataclasses import replace
-
-    from r1prov.responses.key_files import load_keys
-    from r1prov.responses.policy import ResponsePolicy, read_response_policy
-
-    chosen = (read_response_policy(policy) if policy is not None else None) or ResponsePolicy()
-    more = tuple(key for path in keys for key in load_keys(path))
-    return replace(chosen, keys=chosen.keys + more)

@@ -12,45 +12,42 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from r1prov.manifest.architecture import Features
+    from r1prov.manifest.schema import Architecture
     from r1prov.render.evidence_dossier import Dossier
 
 
 @dataclass(frozen=True, slots=True)
 class _Figure:
-    """One row: where its number is found; None where a source does not tell."""
+    """One row: where its number is found; None where headers do not tell."""
 
     label: str
     key: str
-    manifest: Callable[[Manifest], object] | None
+    manifest: Callable[[Architecture], object]
     headers: Callable[[Features], object] | None
 
 
-def _of_config(key: str) -> Callable[[Manifest], object]:
-    return lambda manifest: manifest.architecture.config.get(key)
+def _of_config(key: str) -> Callable[[Architecture], object]:
+    return lambda architecture: architecture.config.get(key)
 
 
 def _weights(manifest: Manifest) -> list[int]:
-    return [one.size for one in manifest.files if one.role is Role.WEIGHTS]
+    return [one.size or 0 for one in manifest.files if one.role is Role.WEIGHTS]
 
 
 _FIGURES: Final = (
-    _Figure("a-model-type", "model_type", lambda m: m.architecture.model_type, None),
-    _Figure("a-layers", "num_hidden_layers", lambda m: m.architecture.layers, lambda f: f.layers),
+    _Figure("a-model-type", "model_type", lambda a: a.model_type, None),
+    _Figure("a-layers", "num_hidden_layers", lambda a: a.layers, lambda f: f.layers),
     _Figure("a-dense", "first_k_dense_replace", _of_config("first_k_dense_replace"), None),
     _Figure("a-mtp", "num_nextn_predict_layers", _of_config("num_nextn_predict_layers"), None),
-    _Figure(
-        "a-hidden", "hidden_size", lambda m: m.architecture.hidden_size, lambda f: f.hidden_size
-    ),
-    _Figure("a-heads", "num_attention_heads", lambda m: m.architecture.attention_heads, None),
-    _Figure("a-experts", "n_routed_experts", lambda m: m.architecture.experts, lambda f: f.experts),
+    _Figure("a-hidden", "hidden_size", lambda a: a.hidden_size, lambda f: f.hidden_size),
+    _Figure("a-heads", "num_attention_heads", lambda a: a.attention_heads, None),
+    _Figure("a-experts", "n_routed_experts", lambda a: a.experts, lambda f: f.experts),
     _Figure("a-active", "num_experts_per_tok", _of_config("num_experts_per_tok"), None),
-    _Figure(
-        "a-vocabulary", "vocab_size", lambda m: m.architecture.vocabulary, lambda f: f.vocabulary
-    ),
+    _Figure("a-vocabulary", "vocab_size", lambda a: a.vocabulary, lambda f: f.vocabulary),
     _Figure("a-context", "max_position_embeddings", _of_config("max_position_embeddings"), None),
-    _Figure("a-parameters", "", lambda m: m.architecture.parameters, lambda f: f.parameters),
-    _Figure("a-tensors", "", lambda m: m.architecture.tensors, lambda f: f.tensors),
-    _Figure("a-dtypes", "", lambda m: m.architecture.dtypes, lambda f: f.dtypes),
+    _Figure("a-parameters", "", lambda a: a.parameters, lambda f: f.parameters),
+    _Figure("a-tensors", "", lambda a: a.tensors, lambda f: f.tensors),
+    _Figure("a-dtypes", "", lambda a: a.dtypes, lambda f: f.dtypes),
 )
 
 
@@ -80,10 +77,12 @@ def _rows(
     # Only what says that it is R1 is wrong where it differs.
     full = dossier.manifest is not None and dossier.manifest.variant == reference.variant
     unlike = "no" if full else "unlike"
+    # A manifest of GGUF files describes none.
+    shape = dossier.manifest.architecture if dossier.manifest else None
     for one in _FIGURES:
-        standard = one.manifest(reference) if one.manifest else None
+        standard = one.manifest(reference.architecture) if reference.architecture else None
         found = (
-            one.manifest(dossier.manifest) if one.manifest and dossier.manifest else None,
+            one.manifest(shape) if shape else None,
             dossier.config.get(one.key) if one.key and dossier.config else None,
             one.headers(dossier.features) if one.headers and dossier.features else None,
         )

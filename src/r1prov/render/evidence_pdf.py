@@ -7,6 +7,7 @@ and any other such character is written as its number.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
 import unicodedata
@@ -57,7 +58,7 @@ def as_pdf(page: str, *, identifier: str) -> bytes:
 
 def _library() -> ModuleType:
     try:
-        import weasyprint
+        module = importlib.import_module("weasyprint")
     except ImportError:
         raise UsageError(
             "documents as PDF need WeasyPrint", hint="install r1prov[pdf], or use --format html"
@@ -65,7 +66,7 @@ def _library() -> ModuleType:
     except OSError:
         # It loads Pango with dlopen.
         raise UsageError("WeasyPrint does not find Pango", hint=_LIBRARIES_HINT) from None
-    return weasyprint
+    return module
 
 
 def _set(weasyprint: ModuleType, page: str, identifier: str) -> tuple[bytes, frozenset[str]]:
