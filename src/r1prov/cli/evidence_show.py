@@ -16,6 +16,7 @@ from r1prov.cli.options import Expect, Jobs, Keys, Output, PolicyPath, Quiet, Sc
 if TYPE_CHECKING:
     from r1prov.evidence.open import Bundle
     from r1prov.evidence.verify import Demands
+    from r1prov.render.evidence_dossier import Criteria
     from r1prov.render.evidence_words import Language
     from r1prov.verify.pipeline import Authorities
 
@@ -95,8 +96,9 @@ def show(
     from r1prov.errors import UsageError
     from r1prov.evidence.open import open_bundle
     from r1prov.evidence.verify import Demands
-    from r1prov.limits import MAX_EVIDENCE_BYTES
+    from r1prov.limits import MAX_EVIDENCE_BYTES, MAX_POLICY_BYTES
     from r1prov.render import evidence as render
+    from r1prov.render.evidence_dossier import Criteria
     from r1prov.stores.locate import open_store
     from r1prov.trust.directories import read_file
     from r1prov.verify.local import load_authorities
@@ -133,7 +135,12 @@ def show(
         workers=jobs,
     )
     authorities = load_authorities(keys, file)
-    page, status = _document(raw, opened, _languages(lang), demands, authorities, quiet=quiet)
+    found = None
+    if policy is not None:
+        found = Criteria(policy.name, read_file(policy, MAX_POLICY_BYTES), by_verifier=True)
+    page, status = _document(
+        raw, opened, _languages(lang), demands, authorities, policy=found, quiet=quiet
+    )
     if format is ShowFormat.HTML:
         taken = emit(page, output, quiet=quiet)
     else:
@@ -159,6 +166,7 @@ def _document(
     demands: Demands,
     authorities: Authorities,
     *,
+    policy: Criteria | None,
     quiet: bool,
 ) -> tuple[str, int]:
     """The page, and the exit status of the verdict in it."""
@@ -173,5 +181,7 @@ def _document(
         result = verify_evidence(
             raw, authorities, now=now, demands=demands, subject=opened.subject, progress=progress
         )
-    dossier = gather_dossier(opened, result, authorities, now=now, version=r1prov.__version__)
+    dossier = gather_dossier(
+        opened, result, authorities, now=now, version=r1prov.__version__, policy=policy
+    )
     return as_html(dossier, languages), result.exit_status

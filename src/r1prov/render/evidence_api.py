@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from r1prov.endpoints.report import EndpointReport
+    from r1prov.render.evidence_dossier import Dossier
     from r1prov.responses.report import ExchangeReport
 
 _EXCHANGES: Final = 200
@@ -27,23 +28,34 @@ _SIGNS: Final = {
 }
 
 
-def exchanges(page: Page, found: Sequence[tuple[str, ExchangeReport]]) -> Iterator[Markup]:
+def exchanges(page: Page, dossier: Dossier) -> Iterator[Markup]:
     """Each exchange, what became of its signature, and what that means."""
+    found = dossier.result.exchanges
     if not found:
         yield page.paragraph("x-none")
         return
     yield page.paragraph("x-note")
-    rows = (
-        (
-            code(path.rpartition("/")[2]),
-            _word(page, one.verdict.value),
-            page.both(None, one.headline),
-        )
-        for path, one in found[:_EXCHANGES]
-    )
-    yield page.table("exchanges", ("x-member", "c-state", "c-detail"), rows)
+    rows = (_exchange(page, dossier, path, one) for path, one in found[:_EXCHANGES])
+    yield page.table("exchanges", ("x-member", "c-state", "x-signer", "c-detail"), rows)
     if len(found) > _EXCHANGES:
         yield page.paragraph("x-more", count=f"{len(found) - _EXCHANGES:,}")
+    if dossier.redacted:
+        yield page.paragraph("x-redacted-note")
+
+
+def _exchange(page: Page, dossier: Dossier, path: str, one: ExchangeReport) -> tuple[Markup, ...]:
+    key = one.key
+    signer = ["—"] if key is None else [key.owner or key.source, code(key.thumbprint)]
+    if one.created is not None:
+        signer.append(f"{one.created:%Y-%m-%d %H:%M:%S} UTC")
+    told = [page.told(one.headline)]
+    if one.model is not None:
+        told.append(page.say("x-model", model=one.model))
+    shut = dossier.redacted.get(path, ())
+    if shut:
+        told.append(page.say("x-redacted", parts=Markup(", ".join(code(part) for part in shut))))
+    name = code(path.rpartition("/")[2])
+    return name, _word(page, one.verdict.value), lines(signer), lines(told)
 
 
 def audits(page: Page, found: Sequence[tuple[str, EndpointReport]]) -> Iterator[Markup]:
@@ -61,7 +73,7 @@ def _audit(page: Page, one: EndpointReport) -> Iterator[Markup]:
     sides = (f"{side.role}: {side.name} ({side.model})" for side in one.sides)
     yield page.facts(
         [
-            ("e-outcome", lines((_word(page, one.verdict.value), page.both(None, one.headline)))),
+            ("e-outcome", lines((_word(page, one.verdict.value), page.told(one.headline)))),
             ("e-claim", one.claim),
             ("e-endpoint", lines(sides)),
             ("e-requests", f"{one.requests:,}; {one.tokens:,}"),
@@ -71,11 +83,11 @@ def _audit(page: Page, one: EndpointReport) -> Iterator[Markup]:
     )
     rows = (
         (
-            code(test.name),
+            lines((page.term(test.name), code(test.name))),
             _word(page, test.outcome.value),
             f"{test.samples:,}",
             rate_label(test),
-            page.both(None, test.summary),
+            page.told(test.summary),
         )
         for test in one.results
     )
@@ -84,14 +96,14 @@ def _audit(page: Page, one: EndpointReport) -> Iterator[Markup]:
     found = all_findings(one)
     if found:
         yield from findings(page, found)
-    left = [f"{test.name}: {test.why}" for test in one.not_run]
+    left = [Markup(f"{page.term(test.name)} — {page.told(test.why)}") for test in one.not_run]
     for key, texts in (
-        ("e-benign", one.benign),
-        ("e-cannot", one.cannot_tell),
+        ("e-benign", [page.told(text) for text in one.benign]),
+        ("e-cannot", [page.told(text) for text in one.cannot_tell]),
         ("e-not-run", left),
     ):
         if texts:
-            items = "".join(f"<li>{page.both(None, text)}</li>" for text in texts)
+            items = "".join(f"<li>{text}</li>" for text in texts)
             yield Markup(f"<h3>{page.say(key)}</h3>\n<ul>{items}</ul>")
 
 

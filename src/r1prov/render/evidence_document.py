@@ -18,6 +18,7 @@ from r1prov.render.evidence_parts import (
     proof,
     yourself,
 )
+from r1prov.render.evidence_policy import criteria
 from r1prov.render.evidence_reasons import coverage, findings
 from r1prov.render.evidence_signers import signatures, timestamps
 from r1prov.render.evidence_words import WORDS, Language
@@ -83,13 +84,14 @@ def _document(page: Page, dossier: Dossier) -> Iterator[Markup]:
     yield page.section("h-facts", [page.facts(_facts(page, dossier))])
     yield page.section("h-findings", findings(page, result.findings))
     yield page.section("h-coverage", coverage(page, result.coverage))
+    yield page.section("h-policy", criteria(page, dossier))
     if dossier.altered:
         yield page.section("h-architecture", [page.paragraph("withheld")])
     else:
         yield page.section("h-architecture", architecture(page, dossier))
     yield page.section("h-signatures", signatures(page, dossier))
-    yield page.section("h-timestamps", timestamps(page, result.signature))
-    yield page.section("h-exchanges", exchanges(page, result.exchanges))
+    yield page.section("h-timestamps", timestamps(page, dossier))
+    yield page.section("h-exchanges", exchanges(page, dossier))
     yield page.section("h-audits", audits(page, result.audits))
     yield page.section("h-chain", chain(page, result.index.previous))
     yield page.section("h-contents", contents(page, dossier))
@@ -119,8 +121,18 @@ def _verdict(page: Page, dossier: Dossier) -> Markup:
         f'<div class="verdict {verdict.value}"><div class="sign">'
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">{_SIGNS[verdict]}</svg></div>'
         f'<div class="words"><div class="word">{page.say(verdict.value)}</div>'
-        f'<p>{says}</p><p class="kind">{_kind(page, dossier)}</p></div></div>'
+        f'<p>{says}</p><p class="kind">{_kind(page, dossier)}</p>{_limits(page, dossier)}'
+        "</div></div>"
     )
+
+
+def _limits(page: Page, dossier: Dossier) -> Markup:
+    """What a pass is limited by: it belongs to the verdict."""
+    told = [page.told(one) for one in dossier.result.limits]
+    if not told:
+        return Markup("")
+    items = "".join(f"<li>{one}</li>" for one in told)
+    return Markup(f'<div class="limits"><p>{page.say("limits")}</p><ul>{items}</ul></div>')
 
 
 def _model(dossier: Dossier) -> str:
@@ -181,7 +193,7 @@ def _facts(page: Page, dossier: Dossier) -> Iterator[tuple[str, str]]:
     yield "f-judged", moment(result.judged_at)
     yield "f-maker", page.say("f-maker-says", verdict=Term(index.verdict.value))
     if report is not None:
-        yield "f-original", page.both(None, report.headline)
+        yield "f-original", page.told(report.headline)
         if use is not None:
             yield "f-manifest", code(use.sha256)
         if use is not None and use.tree_digest:

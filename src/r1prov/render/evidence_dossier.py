@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from r1prov.errors import R1ProvError
-from r1prov.evidence.index import UNIDENTIFIED
+from r1prov.evidence.bag import SIGNATURE
+from r1prov.evidence.index import UNIDENTIFIED, relative
 from r1prov.evidence.parts import Kind
 from r1prov.evidence.replay import bundled_manifest, recorded
 from r1prov.formats.strictjson import parse_json
 from r1prov.limits import MAX_CONFIG_BYTES
 from r1prov.manifest.architecture import Features, read_features
+from r1prov.responses.exchange_file import parse_exchange
+from r1prov.trust.bundle import ChainMaterial, parse_dsse_bundle
 from r1prov.trust.states import SignatureState
+from r1prov.trust.store import read_chain
 from r1prov.verify.evidence import gather
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from r1prov.evidence.open import Bundle
     from r1prov.evidence.verify import EvidenceResult
     from r1prov.manifest.schema import Manifest
+    from r1prov.trust.authorities import TimestampAuthority, TrustedAuthority
+    from r1prov.trust.certificates import Certificate
     from r1prov.trust.store import TrustedKey
     from r1prov.verify.pipeline import Authorities
 
 # The model that every other is held against.
 _REFERENCE: Final = "DeepSeek-R1"
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """A policy that a verdict was made by.
+
+    Attributes:
+        name: Of the file.
+        raw: The file.
+        by_verifier: Whether the verifier brought it; else it is that of the bundle.
+    """
+
+    name: str
+    raw: bytes
+    by_verifier: bool
+
+    @property
+    def sha256(self) -> str:
+        """Of the file."""
+        return hashlib.sha256(self.raw).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +66,11 @@ class Dossier:
         now: When it was verified.
         version: Of the r1prov that verifies.
         pinned: The keys that the verification trusted.
+        authorities: The authorities that it trusted for certificates.
+        clocks: The authorities that it trusted for timestamps.
+        chains: Signature file to the certificates that it comes with, the signer's first.
+        criteria: The policy that the verdict was made by; None without one.
+        redacted: Exchange to the parts that the bundle has as digests only.
         reference: The shipped manifest of DeepSeek-R1; None if the shelf has none.
         manifest: The manifest in the bundle.
         features: What the recorded headers say; None without headers.
@@ -52,6 +85,11 @@ class Dossier:
     now: datetime
     version: str
     pinned: tuple[TrustedKey, ...]
+    authorities: tuple[TrustedAuthority, ...]
+    clocks: tuple[TimestampAuthority, ...]
+    chains: dict[str, tuple[Certificate, ...]]
+    criteria: Criteria | None
+    redacted: dict[str, tuple[str, ...]]
     reference: Manifest | None
     manifest: Manifest | None
     features: Features | None
@@ -75,7 +113,13 @@ _ALTERED: Final = frozenset({"evidence-member", "evidence-missing", "evidence-ex
 
 
 def gather_dossier(
-    bundle: Bundle, result: EvidenceResult, authorities: Authorities, *, now: datetime, version: str
+    bundle: Bundle,
+    result: EvidenceResult,
+    authorities: Authorities,
+    *,
+    now: datetime,
+    version: str,
+    policy: Criteria | None = None,
 ) -> Dossier:
     """Read what a document shows of a bundle.
 
@@ -85,14 +129,14 @@ def gather_dossier(
         authorities: Those that it was verified with.
         now: When that was.
         version: Of r1prov.
+        policy: What the verifier demanded instead of the policy in the bundle.
     """
-    import hashlib
-
     features: Features | None = None
     config: dict[str, object] | None = None
     weights, sizes = (0, 0), {}
     manifest: Manifest | None = None
     environment: dict[str, str] = {}
+    redacted: dict[str, tuple[str, ...]] = {}
     if not bundle.findings:
         try:
             store = recorded(bundle.index, bundle.payload, subject=bundle.subject)
@@ -110,6 +154,8 @@ def gather_dossier(
             # What cannot be read is a finding of the result; here it is only not shown.
             pass
         environment = _environment(bundle)
+        redacted = _redacted(bundle)
+        policy = policy or _bundled(bundle)
     shelf = {one.manifest.name: one.manifest for one in authorities.shelf.items}
     return Dossier(
         result=result,
@@ -117,6 +163,11 @@ def gather_dossier(
         now=now,
         version=version,
         pinned=tuple(authorities.trust.keys),
+        authorities=authorities.trust.authorities,
+        clocks=authorities.trust.timestamp_authorities,
+        chains=dict(_chains(bundle)),
+        criteria=policy,
+        redacted=redacted,
         reference=shelf.get(_REFERENCE),
         manifest=manifest if bundle.index.model != UNIDENTIFIED else None,
         features=features,
@@ -125,6 +176,33 @@ def gather_dossier(
         sizes=sizes,
         environment=environment,
     )
+
+
+def _chains(bundle: Bundle) -> Iterator[tuple[str, tuple[Certificate, ...]]]:
+    for member, raw in ((relative(SIGNATURE), bundle.signature), *bundle.countersignatures.items()):
+        try:
+            material = parse_dsse_bundle(raw, subject=member).material
+            if isinstance(material, ChainMaterial):
+                yield member, tuple(read_chain(material.certificates, subject=member))
+        except R1ProvError:
+            continue  # what is wrong with it is the result of its signature
+
+
+def _bundled(bundle: Bundle) -> Criteria | None:
+    path = bundle.index.policy
+    return None if path is None else Criteria(path, bundle.payload[path], by_verifier=False)
+
+
+def _redacted(bundle: Bundle) -> dict[str, tuple[str, ...]]:
+    found = {}
+    for part in bundle.index.of(Kind.EXCHANGES):
+        try:
+            exchange = parse_exchange(bundle.payload[part.path], subject=part.path)
+        except R1ProvError:
+            continue
+        if exchange.redactions:
+            found[part.path] = tuple(one.part for one in exchange.redactions)
+    return found
 
 
 def _environment(bundle: Bundle) -> dict[str, str]:

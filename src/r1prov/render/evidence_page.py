@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from r1prov.render.evidence_style import style
 from r1prov.render.evidence_words import WORDS, Language
+from r1prov.render.sentences_zh import in_chinese
 from r1prov.text import html_text
 
 if TYPE_CHECKING:
@@ -48,6 +49,15 @@ class Page:
             values: Text, which is escaped, `Markup`, or a `Term`.
         """
         return self._in_each({one: _said(key, one, values) for one in _COLUMN})
+
+    def told(self, sentence: str) -> Markup:
+        """What a check worded in English, in the languages of the document where it is known."""
+        return self.both(in_chinese(sentence), sentence)
+
+    def term(self, word: str) -> Markup:
+        """A word of the checks, such as the name of a test: no Chinese, no other than itself."""
+        chinese = in_chinese(word)
+        return self.both(chinese, word) if chinese is not None else plain(word)
 
     def both(self, chinese: str | None, english: str) -> Markup:
         """What was worded in English, after its Chinese where there is one.

@@ -41,7 +41,7 @@ def audit_plots(page: Page, numbers: Plots) -> Iterator[Markup]:
     """A figure of every plot that there are numbers for."""
     for heading, svg in plots(numbers):
         key = next((name for start, name in _CAPTIONS if heading.startswith(start)), None)
-        caption = page.say(key) if key else page.both(None, heading)
+        caption = page.say(key) if key else page.told(heading)
         yield Markup(f"<figure>\n<figcaption>{caption}</figcaption>\n{_painted(svg)}\n</figure>")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from r1prov.render.evidence_page import Markup, Page, code, mark, plain
-from r1prov.render.evidence_words import in_chinese, item_in_chinese
+from r1prov.render.evidence_page import Markup, Page, code, mark
 from r1prov.render.rules_zh import rule_in_chinese
+from r1prov.render.sentences_zh import item_in_chinese
 from r1prov.verify.findings import CoverageState
 from r1prov.verify.rules import Severity
 
@@ -56,10 +56,10 @@ def _group(page: Page, group: Sequence[Finding]) -> Markup:
     sign = mark(_SIGNS[first.severity], page.say(first.severity.value))
     help_text = page.both(text, first.hint or first.rule.help)
     if len(group) == 1:
-        body = page.facts([*_of(first), ("c-help", help_text)])
+        body = page.facts([*_of(page, first), ("c-help", help_text)])
     else:
         named = ("c-subject", "c-message", "c-expected", "c-found")
-        rows = (dict(_of(one)) for one in group)
+        rows = (dict(_of(page, one)) for one in group)
         cells = ([row.get(name, "—") for name in named] for row in rows)
         body = Markup(f"<p>{help_text}</p>\n{page.table('group', named, cells)}")
     count = f" × {len(group):,}" if len(group) > 1 else ""
@@ -71,17 +71,13 @@ def _group(page: Page, group: Sequence[Finding]) -> Markup:
     )
 
 
-def _of(one: Finding) -> list[tuple[str, str]]:
+def _of(page: Page, one: Finding) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = [
         ("c-subject", one.subject),
-        ("c-message", _original(one.message)),
+        ("c-message", page.told(one.message)),
     ]
     more = (("c-expected", one.expected), ("c-found", one.found))
-    return rows + [(label, value) for label, value in more if value is not None]
-
-
-def _original(text: str) -> Markup:
-    return Markup(f'<span lang="en">{plain(text)}</span>')
+    return rows + [(label, page.term(value)) for label, value in more if value is not None]
 
 
 def coverage(page: Page, covered: Sequence[Coverage]) -> Iterator[Markup]:
@@ -93,7 +89,7 @@ def coverage(page: Page, covered: Sequence[Coverage]) -> Iterator[Markup]:
         (
             page.both(item_in_chinese(one.item), one.item),
             _state(page, one),
-            page.both(in_chinese(one.detail), one.detail),
+            page.told(one.detail),
         )
         for one in shown
     ]
