@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from r1prov.render.endpoint import all_findings, rate_label
-from r1prov.render.evidence_page import Markup, Page, code, lines, mark
+from r1prov.endpoints.result import Outcome
+from r1prov.render.evidence_page import Markup, Page, code, lines, mark, plain
 from r1prov.render.evidence_plots import audit_plots
-from r1prov.render.evidence_reasons import findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from r1prov.endpoints.report import EndpointReport
+    from r1prov.endpoints.result import TestResult
     from r1prov.render.evidence_dossier import Dossier
     from r1prov.responses.report import ExchangeReport
 
@@ -45,7 +45,9 @@ def exchanges(page: Page, dossier: Dossier) -> Iterator[Markup]:
 
 def _exchange(page: Page, dossier: Dossier, path: str, one: ExchangeReport) -> tuple[Markup, ...]:
     key = one.key
-    signer = ["—"] if key is None else [key.owner or key.source, code(key.thumbprint)]
+    signer = (
+        ["—"] if key is None else [key.owner or key.source.rpartition("/")[2], code(key.thumbprint)]
+    )
     if one.created is not None:
         signer.append(f"{one.created:%Y-%m-%d %H:%M:%S} UTC")
     told = [page.told(one.headline)]
@@ -64,13 +66,20 @@ def audits(page: Page, found: Sequence[tuple[str, EndpointReport]]) -> Iterator[
         yield page.paragraph("e-none")
         return
     yield page.paragraph("e-note")
+    yield page.paragraph("e-findings")
     for path, one in found:
         yield Markup(f"<h3>{code(path)}</h3>")
         yield from _audit(page, one)
 
 
 def _audit(page: Page, one: EndpointReport) -> Iterator[Markup]:
-    sides = (f"{side.role}: {side.name} ({side.model})" for side in one.sides)
+    sides = [
+        Markup(
+            f'<span class="inline">{page.term(side.role)}</span>: '
+            f"{plain(f'{side.name} ({side.model})')}"
+        )
+        for side in one.sides
+    ]
     yield page.facts(
         [
             ("e-outcome", lines((_word(page, one.verdict.value), page.told(one.headline)))),
@@ -83,19 +92,16 @@ def _audit(page: Page, one: EndpointReport) -> Iterator[Markup]:
     )
     rows = (
         (
-            lines((page.term(test.name), code(test.name))),
+            page.term(test.name),
             _word(page, test.outcome.value),
             f"{test.samples:,}",
-            rate_label(test),
+            _rates(page, test),
             page.told(test.summary),
         )
         for test in one.results
     )
     yield page.table("audit", ("e-test", "e-outcome", "e-samples", "e-rates", "e-says"), rows)
     yield from audit_plots(page, one.plots)
-    found = all_findings(one)
-    if found:
-        yield from findings(page, found)
     left = [Markup(f"{page.term(test.name)} — {page.told(test.why)}") for test in one.not_run]
     for key, texts in (
         ("e-benign", [page.told(text) for text in one.benign]),
@@ -105,6 +111,18 @@ def _audit(page: Page, one: EndpointReport) -> Iterator[Markup]:
         if texts:
             items = "".join(f"<li>{text}</li>" for text in texts)
             yield Markup(f"<h3>{page.say(key)}</h3>\n<ul>{items}</ul>")
+
+
+def _rates(page: Page, one: TestResult) -> str | Markup:
+    rates = one.error_rates
+    if one.outcome is Outcome.DESCRIPTION or rates is None:
+        return "—"
+    if rates.alpha is None:
+        return page.say("e-rate-unknown")
+    found = [f"α = {rates.alpha:.2g}"]
+    if rates.beta is not None:
+        found.append(f"β = {rates.beta:.2g}")
+    return lines(found)
 
 
 def _word(page: Page, value: str) -> Markup:

@@ -122,4 +122,6 @@ def _shown(value: object) -> str:
         )
     if isinstance(value, bool) or value in (None, 0, "", {}):
         return "—"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, int):
+        return Markup(f'<span class="number">{value:,}</span>')
+    return str(value)

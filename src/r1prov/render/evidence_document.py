@@ -5,11 +5,12 @@ The verdict comes first; before it only, where it applies, that nothing of it wa
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from r1prov.render.evidence_api import audits, exchanges
 from r1prov.render.evidence_architecture import architecture
-from r1prov.render.evidence_page import Markup, Page, Term, code, lines
+from r1prov.render.evidence_page import Markup, Page, Term, code, lines, plain
 from r1prov.render.evidence_parts import (
     chain,
     contents,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
+    from r1prov.endpoints.report import EndpointReport
     from r1prov.render.evidence_dossier import Dossier
     from r1prov.verify.findings import Tally
 
@@ -174,6 +176,10 @@ def _facts(page: Page, dossier: Dossier) -> Iterator[tuple[str, str]]:
     if report is not None:
         yield "f-weights", _tally(page, report.weights, report.level)
         yield "f-other", _tally(page, report.other, report.level)
+    if result.audits:
+        yield "f-audits", lines(_audit(page, one) for _, one in result.audits)
+    if result.exchanges:
+        yield "f-exchanges", _counted(page, [one.verdict.value for _, one in result.exchanges])
     level, scope = Term(f"level-{index.level.value}"), Term(f"scope-{index.scope.value}")
     yield "f-depth", page.say("f-depth-says", level=level, scope=scope)
     proven = result.signature.proven
@@ -200,6 +206,17 @@ def _facts(page: Page, dossier: Dossier) -> Iterator[tuple[str, str]]:
             yield "f-tree", code(use.tree_digest)
         if report.inventory_sha256:
             yield "f-inventory", code(report.inventory_sha256)
+
+
+def _audit(page: Page, one: EndpointReport) -> Markup:
+    return Markup(f"{plain(one.sides[0].name)} {page.say(one.verdict.value)}")
+
+
+def _counted(page: Page, verdicts: Sequence[str]) -> Markup:
+    """How many came to which verdict."""
+    counts = Counter(verdicts)
+    told = (f"{page.say(one.value)} {counts[one.value]:,}" for one in Verdict if counts[one.value])
+    return Markup(" · ".join(told))
 
 
 def _tally(page: Page, tally: Tally, level: str) -> Markup:

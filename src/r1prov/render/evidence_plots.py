@@ -7,10 +7,14 @@ is written out. Lines differ by their dashes, for black and white.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from r1prov.render.endpoint_plots import plots
 from r1prov.render.evidence_page import Markup, Page
+from r1prov.render.evidence_words import Language
+from r1prov.render.sentences_zh import in_chinese
+from r1prov.text import html_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +34,9 @@ _SHADES: Final = {
 _CLASS: Final = re.compile(r'class="([a-z ]+)"')
 # A name beside the plot, which stands for its line: it gets a piece of that.
 _LEGEND: Final = re.compile(r'<text class="([a-f])" x="(\d+)" y="(\d+)">')
+# Labels of the sequential test, and room for two languages beside a plot.
+_BOUNDS: Final = ("claimed tokenizer", "another tokenizer")
+_WIDTH, _WIDER = 720, 800
 _CAPTIONS: Final = (
     ("Times", "p-times"),
     ("Prompt tokens", "p-residuals"),
@@ -39,13 +46,35 @@ _CAPTIONS: Final = (
 
 def audit_plots(page: Page, numbers: Plots) -> Iterator[Markup]:
     """A figure of every plot that there are numbers for."""
-    for heading, svg in plots(numbers):
+    for heading, svg in plots(_labelled(page, numbers)):
         key = next((name for start, name in _CAPTIONS if heading.startswith(start)), None)
         caption = page.say(key) if key else page.told(heading)
-        yield Markup(f"<figure>\n<figcaption>{caption}</figcaption>\n{_painted(svg)}\n</figure>")
+        yield Markup(
+            f"<figure>\n<figcaption>{caption}</figcaption>\n{_painted(page, svg)}\n</figure>"
+        )
 
 
-def _painted(svg: str) -> str:
+def _labelled(page: Page, numbers: Plots) -> Plots:
+    """The same numbers with labels in the languages of the document."""
+    return replace(
+        numbers,
+        times={_label(page, name): values for name, values in numbers.times.items()},
+        residuals={_label(page, name): value for name, value in numbers.residuals.items()},
+    )
+
+
+def _label(page: Page, name: str) -> str:
+    chinese = in_chinese(name) if Language.ZH in page.languages else None
+    if chinese is None:
+        return name
+    return chinese if page.languages == (Language.ZH,) else f"{chinese} {name}"
+
+
+def _painted(page: Page, svg: str) -> str:
+    for name in _BOUNDS:
+        svg = svg.replace(f">{name}<", f">{html_text(_label(page, name))}<")
+    if len(page.languages) > 1:
+        svg = svg.replace(f'viewBox="0 0 {_WIDTH} ', f'viewBox="0 0 {_WIDER} ', 1)
     # A quotation mark in a label is a character reference: what matches is ours.
     painted = _LEGEND.sub(_legend, svg)
     painted = _CLASS.sub(lambda found: _attributes(found[1].split()), painted)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING, Final
 
+from r1prov.endpoints.acceptance import parse_endpoint_criteria
+from r1prov.errors import PolicyError
 from r1prov.render.evidence_page import Markup, Page, code, mark
 from r1prov.render.evidence_words import WORDS
 from r1prov.verify.policy_file import PYPROJECT
@@ -64,13 +66,16 @@ _IDS: Final = {one.name: one.id for one in RULES}
 def criteria(page: Page, dossier: Dossier) -> Iterator[Markup]:
     """Every line of the policy that was applied: what it demands, and whether that was breached."""
     found = dossier.criteria
+    if dossier.altered:
+        yield page.paragraph("withheld")
+        return
     if found is None:
         yield page.paragraph("pol-none")
         return
     whose = "pol-verifier" if found.by_verifier else "pol-maker"
     yield page.paragraph(whose, name=found.name, sha256=code(found.sha256))
     lines = list(_flat(_tables(found)))
-    rows = (_row(page, path, value, dossier.result) for path, value in lines[:_ROWS])
+    rows = (_row(page, found, path, value, dossier.result) for path, value in lines[:_ROWS])
     yield page.table("policy", ("pol-key", "pol-what", "pol-value", "pol-result"), rows)
     if len(lines) > _ROWS:
         yield page.paragraph("pol-more", count=f"{len(lines) - _ROWS:,}")
@@ -101,7 +106,7 @@ def _flat(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 def _row(
-    page: Page, path: tuple[str, ...], value: object, result: EvidenceResult
+    page: Page, found: Criteria, path: tuple[str, ...], value: object, result: EvidenceResult
 ) -> tuple[str, ...]:
     # What stands below `min_samples` is named after tests.
     key = path[1] if path[:2] == ("endpoint", "min_samples") else path[-1]
@@ -109,7 +114,7 @@ def _row(
     names = (f"pk-{table}-{key}", f"pk-{key}")
     word = next((name for name in names if name in WORDS), None)
     what = page.say(word) if word else Markup("—")
-    return (code(".".join(path)), what, _shown(value), _outcome(page, table, key, path, result))
+    return (code(".".join(path)), what, _shown(value), _outcome(page, found, key, path, result))
 
 
 def _shown(value: object) -> Markup:
@@ -121,8 +126,9 @@ def _shown(value: object) -> Markup:
 
 
 def _outcome(
-    page: Page, table: str, key: str, path: tuple[str, ...], result: EvidenceResult
+    page: Page, found: Criteria, key: str, path: tuple[str, ...], result: EvidenceResult
 ) -> Markup:
+    table = path[0].partition("[")[0]
     rules = _BREACHES.get(table, {}).get(key)
     if table == "rules" and key == "severity":
         rules, path = (path[1],), path[:1]
@@ -143,12 +149,22 @@ def _outcome(
     looked = {
         "models": result.report is not None and result.report.manifest is not None,
         "responses": bool(result.exchanges),
-        "endpoint": bool(result.audits),
+        "endpoint": _audited(found, result) or (key == "required" and bool(result.audits)),
         "rules": result.report is not None,
     }
     if not looked[table]:
         return mark("gap", page.say("not-checked"))
     return mark("yes", page.say("pol-kept"))
+
+
+def _audited(found: Criteria, result: EvidenceResult) -> bool:
+    """Whether an audit was judged: those of other addresses than the policy names are not."""
+    try:
+        demanded = parse_endpoint_criteria(found.raw, subject=found.name)
+    except PolicyError:
+        return False
+    urls = demanded.urls if demanded is not None else ()
+    return any(not urls or one.sides[0].name in urls for _, one in result.audits)
 
 
 def _applies(entry: str, result: EvidenceResult) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FILE: Final = Path(__file__).with_name("sentences.zh.toml")
-_SLOT: Final = re.compile(r"\{[ntl]?\}")
+_SLOT: Final = re.compile(r"\{[ntlw]?\}")
 _NUMBER: Final = re.compile(r"[+\-]?\d[\d,.]*(?:e[+\-]\d+)?%?")
 _PLURAL: Final = "(s)"
 # A sentence of a sentence of a sentence: a stranger's text is not followed further.
@@ -64,9 +64,11 @@ def _filled(slot: str, value: str, deep: int) -> str | None:
         return _translated(value, deep - 1)
     if slot == "{l}":
         return _listed(value, deep - 1)
-    if slot == "{n}" and _NUMBER.fullmatch(value) is None:
+    if slot == "{n}":
+        return value if _NUMBER.fullmatch(value) else None
+    if "; " in value:  # another sentence begins there
         return None
-    return value
+    return (_translated(value, deep - 1) or value) if slot == "{w}" else value
 
 
 def item_in_chinese(item: str) -> str | None:
@@ -126,6 +128,12 @@ def _first(templates: tuple[_Template, ...], text: str, deep: int) -> str | None
 def _table() -> dict[str, tuple[_Template, ...]]:
     raw: dict[str, dict[str, str]] = tomllib.loads(_FILE.read_text(encoding="utf-8"))
     return {
-        name: tuple(made for item in one.items() for made in _Template.both(*item))
+        # What says most by itself comes first: `signed by a trusted key` before `signed by {}`.
+        name: tuple(
+            sorted(
+                (made for item in one.items() for made in _Template.both(*item)),
+                key=lambda made: -sum(map(len, made.pieces)),
+            )
+        )
         for name, one in raw.items()
     }
