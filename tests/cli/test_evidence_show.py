@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import subprocess
 import sys
 from collections.abc import Callable
@@ -71,15 +72,46 @@ def test_the_exit_status_is_that_of_the_verdict(do: Do, case: Case) -> None:
 
 def test_text_and_json_take_no_demands(do: Do, case: Case) -> None:
     assert do("b.zip")[0] == 0
-    for asked in (("--expect", "full"), ("--model", "."), ("--openings", "o")):
+    for asked in (("--expect", "full"), ("--model", "."), ("--openings", "o"), ("--signers", "2")):
         status, _, err = do("b.zip", *asked)
         assert status == 2
         assert "verifies nothing" in err
 
 
+def test_several_signers_and_scope_are_asked_for(do: Do, case: Case) -> None:
+    page = ("b.zip", "--format", "html", "--lang", "zh", "-o", "x.html", "--keys", str(case.keys))
+    assert do(*page, "--scope", "all")[0] == 0
+    assert do(*page, "--signers", "2")[0] == 1
+    assert "签名有效的不同签名人太少" in html.unescape(Path("x.html").read_text())
+
+
+def test_a_policy_of_the_verifier_is_shown(do: Do, case: Case) -> None:
+    Path("p.toml").write_text('schema = "r1prov/policy/1"\n[[models]]\nname = "other"\n')
+    page = ("b.zip", "--format", "html", "--lang", "en", "-o", "x.html", "--keys", str(case.keys))
+    assert do(*page, "--policy", "p.toml")[0] == 1
+    assert "Demanded by the verifier" in Path("x.html").read_text()
+
+
+def test_a_document_takes_the_place_of_an_old_one(do: Do, case: Case) -> None:
+    keys = ("--format", "html", "--keys", str(case.keys))
+    Path("x.html").write_text("old")
+    assert do("b.zip", *keys, "-o", "x.html")[0] == 0
+    assert Path("x.html").read_text().startswith("<!DOCTYPE html>")
+    assert do("b.zip", *keys, "-o", "no/such/folder.html")[0] == 4
+
+
+def test_a_pdf_is_not_written_to_a_terminal(
+    do: Do, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    status, _, err = do("b.zip", "--format", "pdf", "--keys", str(case.keys))
+    assert status == 2
+    assert "--output" in err
+
+
 def test_openings_and_response_keys_are_taken(do: Do, case: Case) -> None:
     keys = ("--keys", str(case.keys), "--format", "html", "-o", "x.html")
-    assert do("b.zip", *keys, "--openings", "absent")[0] == 0  # no exchange to open
+    assert do("b.zip", *keys, "--openings", "absent")[0] == 4
     assert do("b.zip", *keys, "--response-keys", "absent")[0] == 4
     assert do("b.zip", *keys, "--policy", "absent")[0] == 4
 
@@ -87,7 +119,6 @@ def test_openings_and_response_keys_are_taken(do: Do, case: Case) -> None:
 def test_the_commands_of_the_document_do_what_it_says(do: Do, case: Case, raw: bytes) -> None:
     """Typed as they stand in the page, but for the name of the key's file and of its owner."""
     import hashlib
-    import html
     import re
     import shlex
 

@@ -13,19 +13,36 @@ from typing import Any
 
 import html5lib
 import pytest
-from document_case import BOTH, EN, LANGUAGES, ZH, audit, document, dossier, with_text
+from document_case import (
+    BOTH,
+    EN,
+    LANGUAGES,
+    ZH,
+    audit,
+    certified,
+    document,
+    dossier,
+    english,
+    with_text,
+)
 from evidence_case import ROOT, Case, case, raw, rezip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from r1prov.endpoints.acceptance import read_endpoint_criteria
 from r1prov.evidence.archive import read_archive
 from r1prov.evidence.bag import DATA, TAG_FILES, tag_files
 from r1prov.evidence.parts import Kind, chosen
 from r1prov.render.evidence_document import as_html
-from r1prov.render.evidence_words import WORDS, in_chinese, item_in_chinese
+from r1prov.render.evidence_dossier import Criteria, Dossier
+from r1prov.render.evidence_words import WORDS
+from r1prov.render.sentences_zh import in_chinese, item_in_chinese
+from r1prov.stores.locate import open_store
 from r1prov.text import is_unsafe
 from r1prov.trust.states import TimestampCheck, TimestampState
-from r1prov.verify.findings import finding
+from r1prov.verify.findings import Verdict, finding
+from r1prov.verify.policy import Scope
+from r1prov.verify.policy_file import load_policy
 
 __all__ = ["case", "raw"]
 ALLOWED = {
@@ -46,6 +63,17 @@ HOSTILE = (
     "\u5b57" * 500,
     '"><text class="a" x="1" y="2">',
 )
+
+
+@pytest.fixture(scope="module")
+def held(case: Case, raw: bytes, authority: Any) -> Dossier:
+    """A verified bundle, with a certificate wherever one is shown."""
+    return certified(dossier(raw, case.keys), authority.root().certificate)
+
+
+@pytest.fixture(scope="module")
+def plain(held: Dossier) -> list[tuple[str, dict[str, str]]]:
+    return shape(tree(as_html(with_text(held, PLAIN), BOTH)))
 
 
 def tree(page: str) -> Any:
@@ -116,6 +144,85 @@ def test_everything_that_the_issue_names_is_shown(case: Case, raw: bytes) -> Non
     assert str(made.result.report and made.result.report.headline) in text
 
 
+def test_a_chinese_document_has_no_english_sentence(case: Case, raw: bytes) -> None:
+    assert (
+        english(document(raw, case.keys, ZH, expect="full", model=open_store(str(case.model))))
+        == []
+    )
+    assert english(document(raw, ROOT / "keys", ZH)) == []
+
+
+POLICY = """schema = "r1prov/policy/1"
+[rules.executable-file]
+severity = "error"
+reason = "不得含加载时可执行代码的文件"
+[[models]]
+name = "m"
+min_level = "full"
+variant = "full"
+scope = "all"
+[endpoint]
+urls = ["https://api.example/v1"]
+verdict = "consistent"
+[endpoint.min_samples]
+completions = 480
+"""
+
+
+def outcomes(page: str) -> dict[str, str]:
+    """Key of a policy to what became of it."""
+    (table,) = [one for one in tree(page).iter("table") if one.get("class") == "policy"]
+    rows = [["".join(cell.itertext()) for cell in row] for row in table.find("tbody")]
+    return {row[0]: row[3] for row in rows}
+
+
+@pytest.mark.parametrize("bundled", [True, False])
+def test_criteria_and_what_became_of_them(case: Case, bundled: bool, tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(POLICY)
+    demands: dict[str, Any] = {}
+    if bundled:
+        raw = case.bundle(policy=path)
+    else:
+        raw = case.bundle()
+        demands = {
+            "policy": load_policy(path),
+            "endpoint": read_endpoint_criteria(path),
+        }
+    whose = None if bundled else Criteria(path.name, path.read_bytes(), by_verifier=True)
+    made = dossier(raw, case.keys, shown=whose, **demands)
+    found = outcomes(as_html(made, EN))
+    assert found["models[0].variant"] == "breached: R1P705"
+    assert found["endpoint.urls"] == "not checked"  # there is no audit at all
+    assert found["rules.executable-file.severity"] == "not breached"
+    for key in ("name", "min_level", "scope"):
+        assert found[f"models[0].{key}"] == "not breached", key
+    assert found["schema"] == found["rules.executable-file.reason"] == "—"
+    # An audit of another address than the policy names is held to nothing.
+    result = replace(made.result, audits=(("endpoint/00", audit("https://other.example")),))
+    found = outcomes(as_html(replace(made, result=result), EN))
+    assert found["endpoint.verdict"] == found["endpoint.min_samples.completions"] == "not checked"
+    url = "https://api.example/v1/chat/completions"
+    result = replace(made.result, audits=(("endpoint/00", audit(url)),))
+    found = outcomes(as_html(replace(made, result=result), ZH))
+    assert found["endpoint.verdict"] == "未见违反"
+    text = text_of(as_html(made, ZH))
+    assert ("由验证方提出" in text) is not bundled
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in text
+
+
+def test_what_a_pass_is_limited_by_stands_with_the_verdict(case: Case) -> None:
+    made = dossier(case.bundle(scope=Scope.WEIGHTS), case.keys)
+    assert made.result.verdict is Verdict.PASS
+    for languages, said in ((ZH, "此结论受以下限制：仅限权重"), (EN, "limited:weights only")):
+        (box,) = [
+            o
+            for o in tree(as_html(made, languages)).iter("div")
+            if o.get("class") == "verdict pass"
+        ]
+        assert said in "".join(box.itertext())
+
+
 def test_coverage_of_a_common_bundle_is_all_in_chinese(case: Case, raw: bytes) -> None:
     for one in dossier(raw, case.keys).result.coverage:
         assert item_in_chinese(one.item), one.item
@@ -171,7 +278,7 @@ def test_fail_and_incomplete(case: Case, raw: bytes) -> None:
         assert one.rule.id in text
         assert one.rule.title in text
     assert "模型不是所要求的型号" in text
-    assert "不能认定所记录的模型是 671B 满血版 DeepSeek-R1" in text
+    assert "本证据不能证明其所记录的就是 671B 满血版 DeepSeek-R1" in text
     less = case.bundle(kinds=chosen(frozenset(), frozenset({Kind.MANIFEST})))
     root = tree(document(less, case.keys, ZH))
     assert "".join(root.find(".//div[@class='word']").itertext()) == "不完整"
@@ -202,7 +309,14 @@ def test_audits_with_plots(case: Case, raw: bytes) -> None:
     root = tree(page)
     assert len(list(root.iter("figure"))) == 3
     text = text_of(page)
-    for said in ("不一致", "所用分词器不是所称模型的分词器", "本审计无法判断的（原文）", "31,044"):
+    for said in (
+        "不一致",
+        "耗时分布",
+        "首个片段 first piece",
+        "本审计无法判断的事项",
+        "31,044",
+        "α = 0.001",
+    ):
         assert said in text
     # Lines differ without colour too.
     lines = [one for one in root.iter() if str(one.tag).endswith("polyline")]
@@ -212,13 +326,13 @@ def test_audits_with_plots(case: Case, raw: bytes) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_text_of_strangers_is_only_text(case: Case, raw: bytes, text: str, language: str) -> None:
-    made = dossier(raw, case.keys)
-    plain = tree(as_html(with_text(made, PLAIN), LANGUAGES[language]))
+def test_text_of_strangers_is_only_text(held: Dossier, text: str, language: str) -> None:
+    made = held
+    harmless = tree(as_html(with_text(made, PLAIN), LANGUAGES[language]))
     page = as_html(with_text(made, text), LANGUAGES[language])
     assert page.isascii()
     root = tree(page)
-    assert shape(root) == shape(plain)
+    assert shape(root) == shape(harmless)
     shown = "".join(root.find("body").itertext())
     assert not any(is_unsafe(one) for one in shown if one != "\n")
 
@@ -227,26 +341,12 @@ def test_text_of_strangers_is_only_text(case: Case, raw: bytes, text: str, langu
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(text=st.text(min_size=1, max_size=60))
-def test_any_text_leaves_the_structure_as_it_is(case: Case, raw: bytes, text: str) -> None:
-    made, plain = _made(case, raw)
-    assert shape(tree(as_html(with_text(made, PLAIN + text), BOTH))) == plain
+def test_any_text_leaves_the_structure_as_it_is(held: Dossier, plain: Any, text: str) -> None:
+    assert shape(tree(as_html(with_text(held, PLAIN + text), BOTH))) == plain
 
 
-_MADE: dict[str, Any] = {}
-
-
-def _made(case: Case, raw: bytes) -> Any:
-    """Verified once: the text is what changes."""
-    key = hashlib.sha256(raw).hexdigest()
-    if key not in _MADE:
-        made = dossier(raw, case.keys)
-        _MADE[key] = made, shape(tree(as_html(with_text(made, PLAIN), BOTH)))
-    return _MADE[key]
-
-
-def test_nothing_is_loaded_and_nothing_runs(case: Case, raw: bytes) -> None:
-    made, _ = _made(case, raw)
-    page = as_html(with_text(made, HOSTILE[0]), BOTH)
+def test_nothing_is_loaded_and_nothing_runs(held: Dossier) -> None:
+    page = as_html(with_text(held, HOSTILE[0]), BOTH)
     root = tree(page)
     assert {tag for tag, _ in shape(root)} <= ALLOWED
     for one in root.iter():

@@ -209,14 +209,15 @@ def _facts(page: Page, dossier: Dossier) -> Iterator[tuple[str, str]]:
 
 
 def _audit(page: Page, one: EndpointReport) -> Markup:
-    return Markup(f"{plain(one.sides[0].name)} {page.say(one.verdict.value)}")
+    verdict = f'<span class="inline">{page.say(one.verdict.value)}</span>'
+    return Markup(f"{plain(one.sides[0].name)} {verdict}")
 
 
 def _counted(page: Page, verdicts: Sequence[str]) -> Markup:
     """How many came to which verdict."""
     counts = Counter(verdicts)
     told = (f"{page.say(one.value)} {counts[one.value]:,}" for one in Verdict if counts[one.value])
-    return Markup(" · ".join(told))
+    return Markup(f'<span class="inline">{" · ".join(told)}</span>')
 
 
 def _tally(page: Page, tally: Tally, level: str) -> Markup:
