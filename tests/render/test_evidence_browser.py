@@ -1,30 +1,43 @@
-"""The document about a bundle in a real browser: nothing leaves it, and Chinese shows."""
+"""The document about a bundle in a real browser: nothing leaves it, nothing runs, Chinese shows.
+
+The browser starts once: a page with three documents in frames. Whatever it asks for goes through a
+proxy that remembers it; in the third frame, where nothing holds it back, it asks.
+"""
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from document_case import ZH, document
+from document_case import BOTH, ZH, certified, document, dossier, with_text
 from evidence_case import Case, case, raw
-from PIL import Image
+from PIL import Image, ImageDraw
+
+from r1prov.render.evidence_document import as_html
 
 __all__ = ["case", "raw"]
 pytestmark = pytest.mark.documents
 WIDTH, HEIGHT = 900, 1200
-LEAKS = (
-    '<img src="http://leak.invalid/pixel.png">'
-    '<link rel="stylesheet" href="http://leak.invalid/s.css">'
-    '<script src="http://leak.invalid/s.js"></script>'
-    '<iframe src="http://leak.invalid/frame"></iframe>'
-    "<style>@import url(http://leak.invalid/i.css);</style>"
-    "<script>document.body.textContent = ''; fetch('http://leak.invalid/f')</script>"
-)
+
+
+def leaks(host: str) -> str:
+    """Markup that asks a host for something in every way there is, script too."""
+    return (
+        f'</title></style></bdi></code><img src="http://{host}/pixel.png">'
+        f'<link rel="stylesheet" href="http://{host}/s.css">'
+        f'<script src="http://{host}/s.js"></script>'
+        f'<iframe src="http://{host}/frame"></iframe>'
+        f"<style>@import url(http://{host}/i.css);</style>"
+        f"<script>new Image().src = 'http://{host}/ran'; document.body.hidden = 1</script>"
+        f"<svg onload=\"new Image().src='http://{host}/svg'\">"
+    )
 
 
 class Proxy:
@@ -55,22 +68,56 @@ class Proxy:
         self._server.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def proxy() -> Iterator[Proxy]:
     found = Proxy()
     yield found
     found.close()
 
 
-def browse(page: Path, proxy: Proxy, picture: Path, *, fonts: Path | None = None) -> Image.Image:
+def without_policy(page: str) -> str:
+    """The page without what forbids it to load and to run anything."""
+    found, count = re.subn(r'<meta http-equiv="Content-Security-Policy"[^>]*>\n', "", page)
+    assert count == 1
+    return found
+
+
+@pytest.fixture(scope="module")
+def picture(
+    case: Case,
+    raw: bytes,
+    authority: Any,
+    proxy: Proxy,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Image.Image:
+    """What the browser shows of the first document, with all three loaded."""
+    folder = tmp_path_factory.mktemp("browser")
+    page = document(raw, case.keys, ZH)
+    # Even if markup of a stranger got into a page, its policy lets nothing load or run.
+    (folder / "held.html").write_text(page.replace("</body>", f"{leaks('policy.invalid')}</body>"))
+    # Even without that policy, text of strangers is no markup.
+    made = certified(dossier(raw, case.keys), authority.root().certificate)
+    hostile = as_html(with_text(made, leaks("hostile.invalid")), BOTH)
+    (folder / "hostile.html").write_text(without_policy(hostile))
+    # And without either the browser asks, and runs what it is given.
+    control = without_policy(page).replace("</body>", f"{leaks('control.invalid')}</body>")
+    (folder / "control.html").write_text(control)
+    frames = "".join(
+        f'<iframe src="{name}.html" width="{WIDTH}" height="{HEIGHT}"'
+        ' style="border:0;display:block"></iframe>'
+        for name in ("held", "hostile", "control")
+    )
+    outer = folder / "outer.html"
+    outer.write_text(f'<!DOCTYPE html><body style="margin:0">{frames}</body>')
+    return browse(outer, proxy, folder / "shown.png")
+
+
+def browse(page: Path, proxy: Proxy, picture: Path) -> Image.Image:
     """The page as the browser shows it; every request of any kind has to go through the proxy."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     assert chromium, "install Chromium: on Debian the package chromium"
-    home = picture.parent / f"home-{picture.stem}"
+    home = picture.parent / "home"
     home.mkdir()
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "LANG": "C.UTF-8"}
-    if fonts is not None:
-        environment["FONTCONFIG_FILE"] = str(fonts)
     done = subprocess.run(
         [
             chromium,
@@ -86,14 +133,15 @@ def browse(page: Path, proxy: Proxy, picture: Path, *, fonts: Path | None = None
             f"--user-data-dir={home}/profile",
             f"--proxy-server=http://127.0.0.1:{proxy.port}",
             "--proxy-bypass-list=<-loopback>",
-            f"--window-size={WIDTH},{HEIGHT}",
-            "--virtual-time-budget=3000",
+            # All frames are in sight: a browser may leave others for later.
+            f"--window-size={WIDTH},{3 * HEIGHT}",
+            "--virtual-time-budget=1500",
             f"--screenshot={picture}",
             page.as_uri(),
         ],
         capture_output=True,
         timeout=120,
-        env=environment,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home), "LANG": "C.UTF-8"},
         check=False,
     )
     assert picture.exists(), done.stderr.decode(errors="replace")[-2000:]
@@ -117,45 +165,48 @@ def title_cells(picture: Image.Image) -> list[bytes]:
     return cells
 
 
-def alike(one: bytes, other: bytes) -> float:
-    """Share of equal pixels."""
-    return sum((a > 127) == (b > 127) for a, b in zip(one, other, strict=True)) / len(one)
+def most_alike(cells: list[bytes]) -> float:
+    """Share of equal pixels of the two cells that are most alike."""
+
+    def alike(one: bytes, other: bytes) -> float:
+        return sum((a > 127) == (b > 127) for a, b in zip(one, other, strict=True)) / len(one)
+
+    return max(alike(a, b) for at, a in enumerate(cells) for b in cells[:at])
 
 
-def green(picture: Image.Image) -> int:
-    """Pixels of the colour that says pass."""
-    found = picture.getcolors(WIDTH * HEIGHT) or []
-    return sum(count for count, color in found if color == (0x00, 0x66, 0x4A))
+def pixels(picture: Image.Image, color: tuple[int, int, int]) -> int:
+    found = picture.getcolors(picture.width * picture.height) or []
+    return sum(count for count, one in found if one == color)
 
 
-def test_nothing_leaves_the_page_and_chinese_is_shown(
-    case: Case, raw: bytes, proxy: Proxy, tmp_path: Path
-) -> None:
-    text = document(raw, case.keys, ZH)
-    assert LEAKS not in text
-    # Even if markup of a stranger got into the page, its policy lets nothing load or run.
-    page = tmp_path / "page.html"
-    page.write_text(text.replace("</body>", f"{LEAKS}</body>"))
-    picture = browse(page, proxy, tmp_path / "page.png")
-    assert proxy.asked == []
-    assert picture.size == (WIDTH, HEIGHT)
-    assert green(picture) > 1000  # the frame and sign of the verdict
-    cells = title_cells(picture)
-    most = max(alike(a, b) for at, a in enumerate(cells) for b in cells[:at])
-    assert most < 0.85, "characters look the same: boxes for want of a font?"
+def test_nothing_leaves_the_page_and_nothing_runs(proxy: Proxy, picture: Image.Image) -> None:
+    asked = set(re.findall(r"http://([a-z]+\.invalid)/(\w+)", "\n".join(proxy.asked)))
+    assert {host for host, _ in asked} == {"control.invalid"}, proxy.asked
+    # What else it asks for is its maker's, and would be without a page.
+    others = [one for one in proxy.asked if not re.search(r"[./]google(apis)?\.com[:/]", one)]
+    assert all("control.invalid" in one for one in others), others
+    # The control ran its scripts: the others would have been seen to.
+    assert {("control.invalid", "ran"), ("control.invalid", "pixel")} <= asked
 
-    # The same page without its policy and without Chinese fonts: both would be seen here.
-    fonts = tmp_path / "fonts.conf"
-    fonts.write_text(
-        '<?xml version="1.0"?>\n<!DOCTYPE fontconfig SYSTEM "fonts.dtd">\n<fontconfig>'
-        "<dir>/usr/share/fonts/truetype/dejavu</dir>"
-        f"<cachedir>{tmp_path}/cache</cachedir></fontconfig>\n"
+
+def test_the_page_is_shown_verdict_first(picture: Image.Image) -> None:
+    assert picture.size == (WIDTH, 3 * HEIGHT)
+    held, hostile, control = (
+        picture.crop((0, at * HEIGHT, WIDTH, (at + 1) * HEIGHT)) for at in range(3)
     )
-    start = text.index('<meta http-equiv="Content-Security-Policy"')
-    bare = text[:start] + text[text.index(">", start) + 1 :]
-    link = LEAKS.split("<script>document")[0]
-    page.write_text(bare.replace("</body>", f"{link}</body>"))
-    control = browse(page, proxy, tmp_path / "control.png", fonts=fonts)
-    assert any("leak.invalid" in one for one in proxy.asked), proxy.asked
-    cells = title_cells(control)
-    assert max(alike(a, b) for at, a in enumerate(cells) for b in cells[:at]) > 0.95
+    passed = (0x00, 0x66, 0x4A)
+    # Frame and sign of the verdict, in the first third of the page.
+    assert pixels(held.crop((0, 0, WIDTH, HEIGHT // 3)), passed) > 1000
+    assert pixels(hostile, passed) > 1000
+    assert pixels(control, passed) == 0  # its script hid it
+
+
+def test_chinese_characters_are_shown(picture: Image.Image) -> None:
+    message = "characters look the same: boxes for want of a font?"
+    assert most_alike(title_cells(picture)) < 0.85, message
+    # Boxes are what is there without a font: they would be seen.
+    boxes = Image.new("RGB", (WIDTH, 400), "white")
+    draw = ImageDraw.Draw(boxes)
+    for number in range(6):
+        draw.rectangle((60 + 30 * number, 40, 84 + 30 * number, 66), outline="black", width=2)
+    assert most_alike(title_cells(boxes)) > 0.95

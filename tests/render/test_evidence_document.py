@@ -338,7 +338,7 @@ def test_text_of_strangers_is_only_text(held: Dossier, text: str, language: str)
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(text=st.text(min_size=1, max_size=60))
 def test_any_text_leaves_the_structure_as_it_is(held: Dossier, plain: Any, text: str) -> None:

@@ -21,6 +21,7 @@ _SIGNS: Final = {Severity.ERROR: "no", Severity.WARNING: "warn", Severity.NOTE: 
 # A paper with more than these is no longer read: the rest is counted.
 _FINDINGS: Final = 60
 _UNREAD: Final = 20
+_COVERED: Final = 250
 # A group up to this long stays on one page.
 _TOGETHER: Final = 6
 
@@ -84,7 +85,9 @@ def coverage(page: Page, covered: Sequence[Coverage]) -> Iterator[Markup]:
     """What was checked and what was not; what had to be and was not comes first."""
     unread = [one for one in covered if one.state is CoverageState.UNREAD]
     hidden = {id(one) for one in unread[_UNREAD:]}
-    shown = sorted((one for one in covered if id(one) not in hidden), key=_rank)
+    ordered = sorted((one for one in covered if id(one) not in hidden), key=_rank)
+    shown = ordered[:_COVERED]
+    left = len(hidden) + len(ordered) - len(shown)
     rows = [
         (
             page.both(item_in_chinese(one.item), one.item),
@@ -94,8 +97,8 @@ def coverage(page: Page, covered: Sequence[Coverage]) -> Iterator[Markup]:
         for one in shown
     ]
     yield page.table("coverage", ("c-item", "c-state", "c-detail"), rows)
-    if hidden:
-        yield page.paragraph("more-coverage", count=f"{len(hidden):,}")
+    if left:
+        yield page.paragraph("more-coverage", count=f"{left:,}")
 
 
 def _rank(one: Coverage) -> int:
