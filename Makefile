@@ -17,7 +17,7 @@ test: $(VENV)/.installed-test $(MODEL)/model.safetensors $(GGUF)
 # the Debian packages chromium, fonts-noto-cjk, libpango-1.0-0, libpangoft2-1.0-0 and
 # libharfbuzz-subset0.
 test-documents: $(VENV)/.installed-test $(MODEL)/model.safetensors
-	$(BIN)/python -m pytest -m documents
+	$(BIN)/python -m pytest -m documents tests/render tests/cli
 
 # Tests that need torch, which with what it brings takes 5 GB: in an environment of its own.
 TORCH := .cache/torch

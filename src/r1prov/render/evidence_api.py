@@ -9,7 +9,7 @@ from r1prov.render.evidence_page import Markup, Page, code, lines, mark, plain
 from r1prov.render.evidence_plots import audit_plots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from r1prov.endpoints.report import EndpointReport
     from r1prov.endpoints.result import TestResult
@@ -31,6 +31,9 @@ _SIGNS: Final = {
 def exchanges(page: Page, dossier: Dossier) -> Iterator[Markup]:
     """Each exchange, what became of its signature, and what that means."""
     found = dossier.result.exchanges
+    if dossier.altered:
+        yield page.paragraph("withheld")
+        return
     if not found:
         yield page.paragraph("x-none")
         return
@@ -60,8 +63,12 @@ def _exchange(page: Page, dossier: Dossier, path: str, one: ExchangeReport) -> t
     return name, _word(page, one.verdict.value), lines(signer), lines(told)
 
 
-def audits(page: Page, found: Sequence[tuple[str, EndpointReport]]) -> Iterator[Markup]:
-    """Each audit with its tests, plots and findings, and what it cannot tell."""
+def audits(page: Page, dossier: Dossier) -> Iterator[Markup]:
+    """Each audit with its tests and plots, and what it cannot tell."""
+    found = dossier.result.audits
+    if dossier.altered:
+        yield page.paragraph("withheld")
+        return
     if not found:
         yield page.paragraph("e-none")
         return

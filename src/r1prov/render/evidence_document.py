@@ -94,7 +94,7 @@ def _document(page: Page, dossier: Dossier) -> Iterator[Markup]:
     yield page.section("h-signatures", signatures(page, dossier))
     yield page.section("h-timestamps", timestamps(page, dossier))
     yield page.section("h-exchanges", exchanges(page, dossier))
-    yield page.section("h-audits", audits(page, result.audits))
+    yield page.section("h-audits", audits(page, dossier))
     yield page.section("h-chain", chain(page, result.index.previous))
     yield page.section("h-contents", contents(page, dossier))
     yield page.section("h-environment", environment(page, dossier.environment))
