@@ -92,6 +92,14 @@ def test_a_policy_of_the_verifier_is_shown(do: Do, case: Case) -> None:
     assert "Demanded by the verifier" in Path("x.html").read_text()
 
 
+def test_criteria_for_endpoints_count_in_a_document(do: Do, case: Case) -> None:
+    table = '[[models]]\nname = "m"\n[endpoint]\nverdict = "consistent"\n'
+    Path("p.toml").write_text(f'schema = "r1prov/policy/1"\n{table}')
+    page = ("b.zip", "--format", "html", "--lang", "zh", "-o", "x.html", "--keys", str(case.keys))
+    assert do(*page, "--policy", "p.toml")[0] == 1
+    assert "没有端点审计" in html.unescape(Path("x.html").read_text())
+
+
 def test_a_document_takes_the_place_of_an_old_one(do: Do, case: Case) -> None:
     keys = ("--format", "html", "--keys", str(case.keys))
     Path("x.html").write_text("old")

@@ -280,6 +280,9 @@ def test_the_document_names_every_signer(
         *(issued.certificate.fingerprint for issued in (leaf, middle, root, tsa.root)),
     ):
         assert one in text, one
+    signed_by = text.partition('<table class="signatures">')[2].partition("</table>")[0]
+    assert signed_by.count("有效<") == 3  # maker, countersigner, manifest
+    assert supplier.public.key_id in signed_by
     stamps = text[text.index('<section class="h-timestamps">') :]
     assert stamps[: stamps.index("</section>")].count("不晚于") == 2
     assert english(html.unescape(as_html(found, ZH))) == []
