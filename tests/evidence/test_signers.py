@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from document_case import BOTH, ZH, dossier, english
 from evidence_case import Case, call, members_of, resigned, retagged, rules
 from tsa_server import Tsa, stamping
 
@@ -18,6 +20,7 @@ from r1prov.evidence.bag import INDEX, SIGNATURE, countersignature
 from r1prov.evidence.countersign import countersign, restamp
 from r1prov.evidence.index import relative
 from r1prov.evidence.verify import verify_evidence
+from r1prov.render.evidence_document import as_html
 from r1prov.trust.bundle import signature_of, with_timestamp
 from r1prov.trust.keys import PrivateKey, generate_private_key, parse_private_key
 from r1prov.verify.findings import Verdict
@@ -263,3 +266,42 @@ def test_a_signature_file_in_another_form(case: Case, raw: bytes) -> None:
 def test_an_index_that_says_timestamped_of_another_kind(case: Case, raw: bytes) -> None:
     with pytest.raises(R1ProvError, match="neither true nor false"):
         case.verify(resigned(case, raw, timestamped=1))
+
+
+# ------------------------------------------------------------------ the document for people
+
+
+def test_the_document_names_every_signer(
+    case: Case, authority: Any, tsa: Tsa, pinned: Path, supplier: PrivateKey, tmp_path: Path
+) -> None:
+    root = authority.root()
+    middle = authority.issue("middle", root, ca=True)
+    leaf = authority.leaf(middle)
+    (tmp_path / "root.pem").write_bytes(root.pem)
+    keys = tmp_path / "keys"
+    shutil.copytree(pinned, keys)
+    call(
+        *("key", "add", str(tmp_path / "root.pem"), "--certificate", "--owner", "ACME"),
+        *("--model", "m", "--identity", "signer@example.org", "--keys", str(keys)),
+    )
+    draft = case.draft()
+    signed = draft.archive(draft.signature(leaf.key, [leaf.certificate, middle.certificate]))
+    raw = restamp(countersign(signed, supplier, subject="b"), stamper(tsa), subject="b")
+    found = dossier(raw, keys, signers=2)
+    assert found.result.verdict is Verdict.PASS, found.result.findings
+    text = html.unescape(as_html(found, BOTH))
+    for one in (
+        *("signer@example.org", "ACME", "证据包索引（副署）", "证书机构", "时间戳机构"),
+        supplier.public.key_id,
+        *(issued.certificate.fingerprint for issued in (leaf, middle, root, tsa.root)),
+    ):
+        assert one in text, one
+    signed_by = text.partition('<table class="signatures">')[2].partition("</table>")[0]
+    assert signed_by.count('class="mark yes"') == 3  # maker, countersigner, manifest
+    assert supplier.public.key_id in signed_by
+    stamps = text[text.index('<section class="h-timestamps">') :]
+    assert stamps[: stamps.index("</section>")].count("不晚于") == 2
+    assert english(html.unescape(as_html(found, ZH))) == []
+    # Without the authority the same bundle is not verified, and the document says so first.
+    alone = as_html(dossier(raw, case.keys), BOTH)
+    assert alone.index('class="unverified"') < alone.index("<h1>")

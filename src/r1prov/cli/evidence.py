@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from r1prov.cli import evidence_create, evidence_sign
+from r1prov.cli import evidence_create, evidence_show, evidence_sign
 from r1prov.cli.endpoint_options import Tokenizer
 from r1prov.cli.evidence_create import ResponseKeys, criteria, responses
+from r1prov.cli.evidence_options import Bundle, RunCode, Timestamped
 from r1prov.cli.options import (
     Expect,
     Format,
@@ -28,17 +29,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-_Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle file.")]
-_Timestamped = Annotated[
-    bool,
-    typer.Option("--timestamped", help="A pinned authority must have timestamped its signature."),
-]
-_RunCode = Annotated[
-    bool,
-    typer.Option(
-        "--run-code", help="Run code in recorded answers, in a sandbox, where audits score it."
-    ),
-]
 _Signers = Annotated[
     int,
     typer.Option("--signers", min=1, help="How many different pinned signers must sign it."),
@@ -58,7 +48,7 @@ app.command("timestamp", short_help="Add timestamps to a bundle that is there")(
 
 @app.command("verify", short_help="Verify a bundle offline, and make its verdict again")
 def verify(
-    bundle: _Bundle,
+    bundle: Bundle,
     model: Annotated[
         str | None,
         typer.Option("--model", metavar="MODEL", help="Compare with the model at hand."),
@@ -68,13 +58,13 @@ def verify(
     scope: ScopeChoice = None,
     response_keys: ResponseKeys = None,
     signers: _Signers = 1,
-    timestamped: _Timestamped = False,
+    timestamped: Timestamped = False,
     openings: Annotated[
         Path | None,
         typer.Option("--openings", metavar="FILE", help="Open redacted bodies of exchanges."),
     ] = None,
     tokenizer: Tokenizer = None,
-    run_code: _RunCode = False,
+    run_code: RunCode = False,
     keys: Keys = None,
     jobs: Jobs = None,
     format: Format = ResultFormat.TEXT,  # noqa: A002 - the option is called --format
@@ -132,30 +122,7 @@ def verify(
     return result.exit_status
 
 
-@app.command("show", short_help="What a bundle says that it holds")
-def show(
-    bundle: _Bundle,
-    format: Format = ResultFormat.TEXT,  # noqa: A002 - the option is called --format
-    output: Output = None,
-    quiet: Quiet = False,
-) -> int:
-    """Show what a bundle holds; that its members are intact is checked, who signed is not.
-
-    \b
-    Examples:
-      r1prov evidence show r1.evidence.zip
-      r1prov evidence show r1.evidence.zip --format json
-    """  # noqa: D301 - \b is how the help keeps lines as they are
-    from r1prov.cli.output import emit
-    from r1prov.evidence.open import open_bundle
-    from r1prov.limits import MAX_EVIDENCE_BYTES
-    from r1prov.render import evidence as render
-    from r1prov.trust.directories import read_file
-
-    opened = open_bundle(read_file(bundle, MAX_EVIDENCE_BYTES), subject=bundle.name)
-    as_chosen = render.bundle_as_json if format is ResultFormat.JSON else render.bundle_as_text
-    emit(as_chosen(opened), output, quiet=quiet)
-    return 1 if opened.findings else 0
+app.command("show", short_help="What a bundle holds, or a document about it")(evidence_show.show)
 
 
 @app.command("log", short_help="Verify a chain of bundles and show what changed")
@@ -165,9 +132,9 @@ def log(
     policy: PolicyPath = None,
     scope: ScopeChoice = None,
     signers: _Signers = 1,
-    timestamped: _Timestamped = False,
+    timestamped: Timestamped = False,
     tokenizer: Tokenizer = None,
-    run_code: _RunCode = False,
+    run_code: RunCode = False,
     response_keys: ResponseKeys = None,
     keys: Keys = None,
     format: Format = ResultFormat.TEXT,  # noqa: A002 - the option is called --format
