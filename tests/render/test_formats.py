@@ -112,5 +112,9 @@ def test_every_renderer_is_in_the_table():
     # What is no report of a verified model.
     pages |= {"exchange", "exchange_log", "endpoint", "endpoint_html", "endpoint_plots", "evidence"}
     pages |= {"identification", "manifest", "policy", "reasons", "trust"}
+    # The document about a bundle, and its Chinese.
+    parts = ("api", "architecture", "document", "dossier", "page", "parts", "pdf", "plots")
+    parts += ("policy", "reasons", "signers", "style", "words")
+    pages |= {"rules_zh", "sentences_zh", *(f"evidence_{one}" for one in parts)}
     modules = {f"r1prov.render.{path.stem}" for path in PACKAGE.glob("*.py")}
     assert modules - {f"r1prov.render.{one}" for one in pages} == set(MODULES.values())

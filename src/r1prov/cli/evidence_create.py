@@ -24,7 +24,7 @@ from r1prov.cli.options import (
     ScopeChoice,
     TimestampUrl,
 )
-from r1prov.cli.signing import SigningKey
+from r1prov.cli.signing import SignerCertificate, SignerIssuers, SigningKey
 from r1prov.evidence.parts import Kind
 from r1prov.verify.policy import Level
 
@@ -167,6 +167,8 @@ def command(
     ] = False,
     keys: Keys = None,
     policy: PolicyPath = None,
+    certificate: SignerCertificate = None,
+    chain: SignerIssuers = None,
     timestamp_url: TimestampUrl = None,
     jobs: Jobs = None,
     quiet: Quiet = False,
@@ -187,22 +189,25 @@ def command(
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from contextlib import ExitStack
 
-    from r1prov.cli.output import refuse_inside, say
+    from r1prov.cli.output import complain, refuse_inside, refuse_output, say
     from r1prov.cli.progress import hashing_progress
-    from r1prov.cli.signing import load_private_key, timestamped
-    from r1prov.errors import UsageError
+    from r1prov.cli.signing import load_private_key, signing_certificates, timestamped
+    from r1prov.errors import TimestampError, UsageError
     from r1prov.evidence.create import Wanted, draft_evidence
     from r1prov.evidence.parts import chosen
     from r1prov.render import evidence as render
     from r1prov.render import json as report_as_json
+    from r1prov.trust.chains import signer_chain
+    from r1prov.trust.timestamp_client import check_url
+    from r1prov.verify.findings import Verdict
 
     if acceptance is not None and (policy is not None or level is not Level.FULL):
         raise UsageError(
             "--acceptance is a policy of its own, and every byte is checked under it",
             hint="leave out --policy and --level",
         )
-    if output.exists() and not dry_run:
-        raise UsageError(f"{output} exists and is not overwritten", subject=str(output))
+    if not dry_run:
+        refuse_output(output)
     for path in (output, redact, log if endpoint is not None else None):
         refuse_inside(path, model)
     kinds = chosen(frozenset(include or ()), frozenset(exclude or ()))
@@ -224,11 +229,17 @@ def command(
         audits=tuple(audit or ()),
         kinds=kinds,
         previous=previous,
+        timestamped=timestamp_url is not None,
         workers=jobs,
         tokenizer=tokenizer,
     )
     criteria(named)  # before anything is spent: a malformed table shows at once
+    certificates = signing_certificates(certificate, chain)
     private = load_private_key(key)  # before hashing: a wrong passphrase shows at once
+    if timestamp_url is not None:
+        check_url(timestamp_url)
+    if certificates:
+        signer_chain(private.public, certificates)
     with ExitStack() as stack:
         ready = None
         if endpoint is not None and not dry_run:
@@ -289,10 +300,19 @@ def command(
             say(one)
     if dry_run:
         return draft.report.exit_status
-    signature = draft.signature(private)
+    signature = draft.signature(private, certificates)
+    unstamped = False
     if timestamp_url is not None:
-        signature = timestamped(signature, timestamp_url, subject="the evidence", keys=keys)
-    return _written(draft, draft.archive(signature), wanted, output, redact, tokenizer, quiet=quiet)
+        try:
+            signature = timestamped(signature, timestamp_url, subject="the evidence", keys=keys)
+        except TimestampError as error:
+            # Hours of hashing are not lost for it.
+            complain(error.message, f"`r1prov evidence timestamp {output}` adds one later")
+            draft, unstamped = draft.untimestamped(), True
+            signature = draft.signature(private, certificates)
+    raw = draft.archive(signature)
+    status = _written(draft, raw, wanted, output, redact, tokenizer, quiet=quiet)
+    return status or (Verdict.INCOMPLETE.exit_status if unstamped else 0)
 
 
 def _written(
@@ -326,6 +346,8 @@ def _written(
         load_authorities(wanted.keys, file),
         now=datetime.now(UTC),
         demands=Demands(
+            policy=file,
+            endpoint=criteria(Path(file.location)) if file is not None else None,
             responses=responses(wanted.policy, wanted.response_keys),
             tokenizer=tokenizer,
             openings=redact if draft.openings else None,
