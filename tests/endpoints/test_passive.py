@@ -22,7 +22,9 @@ from r1prov.endpoints.result import Outcome, TestResult
 from r1prov.endpoints.tokens.boundaries import boundary_test
 from r1prov.endpoints.tokens.contradiction import tokenizer_verdict
 from r1prov.endpoints.tokens.deltas import cuts_of
+from r1prov.endpoints.tokens.rates import USUAL, boundary_rates, told_apart
 from r1prov.endpoints.tokens.recount import recount_test
+from r1prov.endpoints.tokens.reference import token_reference
 from r1prov.endpoints.tokens.sprt import Decision, Sprt
 from r1prov.endpoints.tokens.tokenizer import (
     TextTokenizer,
@@ -75,7 +77,8 @@ def test_deltas_of_the_claimed_tokenizer(answers, r1):
     assert (result.outcome, result.findings) == (Outcome.CONSISTENT, ())
     assert result.statistics["boundaries_off"] == 0
     assert result.samples == result.statistics["boundaries"] > 5000
-    runs = result.statistics["runs_accepting"]
+    # Those that accepted, and the one that was begun and could have rejected.
+    runs = result.statistics["runs_accepting"] + 1
     assert result.error_rates is not None
     assert result.error_rates.alpha == pytest.approx(1e-4 * runs)
     assert result.error_rates.beta == 1e-4
@@ -101,7 +104,7 @@ def test_one_ordinary_answer_of_the_qwen_distill_decides(tokenizers, r1, seed):
 def test_too_few_boundaries_do_not_decide(answers, r1):
     result = boundary_test(answers(count=1), r1)
     assert (result.outcome, result.findings) == (Outcome.NOT_TESTABLE, ())
-    assert result.summary.endswith("deltas do not decide; about 2,698 are needed")
+    assert result.summary.endswith("deltas do not decide; about 3,383 are needed")
 
 
 def test_a_text_that_is_too_long_is_left_out(answers, r1):
@@ -214,6 +217,41 @@ def test_boundaries_within_one_token_count_once(r1):
     assert cuts is not None
     assert 0 < sum(cuts.trials) < cuts.off
     assert cuts.rechunked == "every piece is a character"
+
+
+# what a claim is told from
+
+
+def test_every_pair_of_families_was_measured():
+    families = {one.name for one in token_reference().counters if one.tokenizer}
+    rates = boundary_rates()
+    assert {claim: set(row) for claim, row in rates.items()} == {
+        one: families - {one} for one in families
+    }
+    assert all(0 <= rate <= 1 for row in rates.values() for rate in row.values())
+
+
+@pytest.mark.parametrize("claim", ["DeepSeek-R1", "deepseek-r1-0528", "DeepSeek-V3"])
+def test_the_distills_are_told_from_the_full_model(claim):
+    apart = told_apart(claim)
+    assert USUAL - {"deepseek-v3"} <= apart.found
+    assert apart.missed == {"minimax"}
+
+
+def test_the_full_model_is_not_told_from_its_distills(answers, tokenizers):
+    assert USUAL - told_apart(QWEN).found == {"deepseek-v3", "llama-3", "qwen2"}
+    # The stream is that of the claim, and that of R1 would have passed as well.
+    result = boundary_test(answers(model=QWEN), tokenizers[QWEN])
+    assert (result.outcome, result.findings) == (Outcome.NOT_TESTABLE, ())
+    assert result.statistics["boundaries_off"] == 0
+    assert result.summary.endswith("so would those of deepseek-v3, llama-3")
+    assert any("deepseek-v3" in one and "seldom" in one for one in result.cannot_tell)
+
+
+def test_a_model_that_the_table_does_not_know_is_told_from_nothing():
+    apart = told_apart("gpt-9")
+    assert (apart.same, apart.found) == ("gpt-9", frozenset())
+    assert apart.missed >= USUAL
 
 
 # the sequential test
