@@ -1,252 +1,187 @@
-"""How often the comparison of two endpoints errs, and how often it finds a quantized copy.
+"""How often the audit's comparison with a reference errs, and how often it finds coarser weights.
 
-    python benchmarks/equality.py [--runs 200] [--out results.json] [--keep FOLDER]
+    python benchmarks/equality_pool.py Q8_0 FOLDER --blocks 200      (and so on for each kind)
+    python benchmarks/equality.py FOLDER [--out results.json]
 
-A real llama.cpp server with a real model (SmolLM2-135M) is asked as `r1prov endpoint compare` asks.
-The model against itself gives the false positives: every run has samples of its own, for runs that
-share samples are no runs. Against it stands the same model with 4-bit weights. Prints counts, which
-do not depend on the machine.
+`equality_pool.py` asked a real model with weights of several kinds. Here one block of answers is
+what a reference recorded, and another what an audit with the options by default was answered; no
+two runs of a row share any answer. Two blocks of one model give the false positives; they are some
+minutes apart, as a reference and an audit are. Halves of blocks give more runs, at half the size. A
+block of Q8_0 against one of a coarser copy gives the power. Prints counts with exact intervals.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests" / "servers"), str(ROOT / "tests" / "endpoints" / "personas")]
+from equality_pool import pool_file, read_pool
+from intervals import share
 
-from llama_server import GGUF, serve_model  # noqa: E402
-from requantize import requantize  # noqa: E402
+from r1prov.endpoints.comparison import Names, logprobs_result
+from r1prov.endpoints.equality import compare_completions
+from r1prov.endpoints.plan import Plan
+from r1prov.endpoints.sampling import Samples
+from r1prov.endpoints.sequential import plan_looks
 
-from r1prov.endpoints.client import Client  # noqa: E402
-from r1prov.endpoints.comparison import Names, completions_result, logprobs_result  # noqa: E402
-from r1prov.endpoints.equality import compare_completions  # noqa: E402
-from r1prov.endpoints.journal import Journal  # noqa: E402
-from r1prov.endpoints.prompt_set import Prompt  # noqa: E402
-from r1prov.endpoints.reference import Sampling  # noqa: E402
-from r1prov.endpoints.sampling import Samples, collect, collect_first_tokens  # noqa: E402
-from r1prov.endpoints.sequential import plan_looks  # noqa: E402
-from r1prov.endpoints.wire import Manners  # noqa: E402
-from r1prov.responses.log import ExchangeLog, Fsync  # noqa: E402
-
-SLOTS = 16
-PROMPTS = tuple(
-    Prompt(f"p{number}", text)
-    for number, text in enumerate(
-        (
-            "Name a colour, and say why.",
-            "What do cats like?",
-            "Tell me a fact about the sea.",
-            "Write the first line of a story.",
-            "What is a good breakfast?",
-        )
-    )
-)
-# More prompts, for log-probabilities: k of them have 3^k labellings.
-FIRST = (
-    *PROMPTS,
-    Prompt("p5", "Count to three."),
-    Prompt("p6", "Who was Marie Curie?"),
-    Prompt("p7", "Is the earth round?"),
-)
-SAMPLING = Sampling(max_tokens=10, temperature=1.0, top_logprobs=20)
-PER_PROMPT = 4  # completions of each side in a run of the smallest size
-SIZES = (4, 8, 16)
-ALPHAS = (0.05, 0.01)
-PERMUTATIONS = 999
+REFERENCE = "Q8_0"
+COPIES = ("Q5_0", "Q4_0")
+ALPHA = Plan().alpha
+LOOKS = Plan().looks
+# Completions a prompt and side, where there is one look.
+SIZES = (2, 5, 10)
+RATES = (0.05, 0.01)
+_APART = 10
+Pair = tuple[Samples, Samples]
 Texts = Mapping[str, Sequence[Any]]
 
 
-@contextmanager
-def client_of(model: Path, log: Path, port: int) -> Iterator[Client]:
-    """A client of a server of that model."""
-    with (
-        serve_model(model, slots=SLOTS, port=port) as url,
-        Client(
-            url,
-            model="smollm2",
-            key=None,
-            log=ExchangeLog(log, fsync=Fsync.NEVER),
-            manners=Manners(concurrency=SLOTS),
-            journal=Journal(log) if log.exists() else None,
-        ) as client,
-    ):
-        yield client
+def apart(blocks: Sequence[Samples]) -> list[Pair]:
+    """Blocks of one model against each other, each once; ten others were asked for in between."""
+    found: list[Pair] = []
+    for start in range(0, len(blocks), 2 * _APART):
+        group = blocks[start : start + 2 * _APART]
+        middle = len(group) // 2
+        found += zip(group[:middle], group[middle : 2 * middle], strict=True)
+    return found
 
 
-def pool(model: Path, log: Path, port: int, completions: int, first_tokens: int) -> Samples:
-    """Samples of one model."""
-    found = Samples()
-    began = time.monotonic()
-    with client_of(model, log, port) as client:
-        collect_first_tokens([client], [found], FIRST, first_tokens, SAMPLING, seed=1)
-        collect([client], [found], PROMPTS, range(completions), SAMPLING, seed=1)
-    sys.stderr.write(
-        f"{model.name}: {found.requests:,} answers, {found.failed} failed, "
-        f"{time.monotonic() - began:,.0f} s\n"
+def split(block: Samples) -> Pair:
+    """The completions of one block as two sides, by turns."""
+    left, right = (
+        Samples(completions={name: all_[side::2] for name, all_ in block.completions.items()})
+        for side in (0, 1)
     )
-    return found
+    return left, right
 
 
-def block(samples: Texts, number: int, size: int) -> dict[str, list[Any]]:
-    """The samples of one side of one run; no two blocks share any."""
-    return {name: list(all_)[number * size : (number + 1) * size] for name, all_ in samples.items()}
+def first(samples: Samples, count: int) -> dict[str, list[Any]]:
+    """The first completions of each prompt."""
+    return {name: list(texts[:count]) for name, texts in samples.completions.items()}
 
 
-def p_values(pairs: Sequence[tuple[Texts, Texts]]) -> list[float]:
-    """One look with each pair."""
-    return [
-        compare_completions(left, right, permutations=PERMUTATIONS, seed=run).p_value
-        for run, (left, right) in enumerate(pairs)
-    ]
+class Run:
+    """One reference against one audit."""
 
-
-def looked(pairs: Sequence[tuple[Texts, Texts]], size: int) -> list[int]:
-    """Look of each pair at which the audit of three looks rejects; 0 where it never does."""
-    found = []
-    for run, (left, right) in enumerate(pairs):
-        looks, rejected = plan_looks(0.01, 3), 0
-        for number, look in enumerate(looks, 1):
-            upto = max(2, round(size * look.samples))
-            some = {name: list(all_[:upto]) for name, all_ in right.items()}
-            side = Samples(completions=some)
-            texts = {name: [one.text for one in all_] for name, all_ in left.items()}
-            _, rejects = completions_result(
-                texts, side, looks[:number], kernel="hamming", seed=run, names=Names()
-            )
-            if rejects:
-                rejected = number
-                break
-        found.append(rejected)
-    return found
-
-
-def logprob_outcomes(pairs: Sequence[tuple[Texts, Texts]], alpha: float) -> list[bool]:
-    """Whether the test on log-probabilities rejects each pair."""
-    return [
-        logprobs_result(left, right, alpha=alpha, seed=run, names=Names(), requests=0).decisive
-        for run, (left, right) in enumerate(pairs)
-    ]
-
-
-def share(hits: int, runs: int) -> str:
-    return f"{hits} of {runs}"
-
-
-def measure(
-    runs: int, powers: int, folder: Path, port: int, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Ask, test, count."""
-    same = requantize(GGUF, folder / "Q8_0.gguf", "Q8_0")
-    coarse = requantize(GGUF, folder / "Q4_0.gguf", "Q4_0")
-    a = pool(same, folder / "a.jsonl", port, 2 * PER_PROMPT * runs, 4 * runs)
-    b = pool(coarse, folder / "b.jsonl", port + 1, powers * max(SIZES), 2 * powers)
-    texts_a, texts_b = a.texts(), b.texts()
-    result: dict[str, Any] = {"runs": runs, "prompts": len(PROMPTS), "tokens": SAMPLING.max_tokens}
-    for size in SIZES:
-        nulls = min(runs, min(map(len, texts_a.values())) // (2 * size))
-        null = p_values(
-            [
-                (block(texts_a, 2 * run, size), block(texts_a, 2 * run + 1, size))
-                for run in range(nulls)
-            ]
-        )
-        found = min(map(len, texts_b.values())) // size
-        power = p_values(
-            [(block(texts_a, run, size), block(texts_b, run, size)) for run in range(found)]
-        )
-        row = {
-            "completions a side": size * len(PROMPTS),
-            **{
-                f"false at {alpha}": share(sum(p <= alpha for p in null), nulls) for alpha in ALPHAS
-            },
-            **{
-                f"found at {alpha}": share(sum(p <= alpha for p in power), found)
-                for alpha in ALPHAS
-            },
+    def __init__(self, pair: Pair, seed: int) -> None:
+        self.reference, self.other = pair
+        self.seed = seed
+        total = max(len(one) for one in self.reference.completions.values())
+        self.looks = [
+            self.p_value(total, round(total * look.samples)) for look in plan_looks(ALPHA, LOOKS)
+        ]
+        self.at_size = {
+            size: self.looks[-1] if size == total else self.p_value(size, size)
+            for size in SIZES
+            if size <= total
         }
-        say(json.dumps(row))
-        result[f"size {size}"] = row
-    size = max(SIZES)
-    nulls = min(map(len, a.completions.values())) // (2 * size)
-    found = min(map(len, b.completions.values())) // size
-    null_looks = looked(
-        [
-            (block(a.completions, 2 * run, size), block(a.completions, 2 * run + 1, size))
-            for run in range(nulls)
-        ],
-        size,
-    )
-    power_looks = looked(
-        [
-            (block(a.completions, run, size), block(b.completions, run, size))
-            for run in range(found)
-        ],
-        size,
-    )
-    result["three looks at 0.01"] = {
-        "false": share(sum(map(bool, null_looks)), nulls),
-        "found": share(sum(map(bool, power_looks)), found),
-        "found at the first look": share(power_looks.count(1), found),
+
+    def p_value(self, recorded: int, asked: int) -> float:
+        """Of the test with so many completions a prompt, as the audit makes it."""
+        reference: Texts = first(self.reference, recorded)
+        other: Texts = first(self.other, asked)
+        return compare_completions(reference, other, seed=self.seed).p_value
+
+    def look(self, alpha: float) -> int:
+        """The look at which the audit calls them different; 0 if it never does."""
+        looks = zip(self.looks, plan_looks(alpha, LOOKS), strict=True)
+        return next((n for n, (p, look) in enumerate(looks, 1) if p <= look.alpha), 0)
+
+    def logprobs(self, alpha: float) -> bool:
+        """Whether the test of log-probabilities calls them different."""
+        return logprobs_result(
+            self.reference.first_tokens,
+            self.other.first_tokens,
+            alpha=alpha,
+            seed=self.seed,
+            names=Names(),
+            requests=0,
+        ).decisive
+
+
+def counted(
+    pairs: Sequence[Pair], say: Callable[[str], None], *, logprobs: bool = True
+) -> dict[str, Any]:
+    """How often each test rejects."""
+    runs = []
+    for number, pair in enumerate(pairs):
+        runs.append(Run(pair, number))
+        if number % 20 == 19:
+            say(f"{number + 1} of {len(pairs)}")
+
+    def of(hits: Sequence[bool]) -> dict[str, Any]:
+        return share(sum(hits), len(hits))
+
+    result: dict[str, Any] = {
+        f"one look at {rate}, {size} a prompt": of([one.at_size[size] <= rate for one in runs])
+        for rate in RATES
+        for size in runs[0].at_size
     }
-    say(json.dumps(result["three looks at 0.01"]))
-    nulls = min(runs, min(map(len, a.first_tokens.values())) // 4)
-    found = min(map(len, b.first_tokens.values())) // 2
-    null_logprobs = logprob_outcomes(
-        [
-            (block(a.first_tokens, 2 * run, 2), block(a.first_tokens, 2 * run + 1, 2))
-            for run in range(nulls)
-        ],
-        0.01,
-    )
-    power_logprobs = logprob_outcomes(
-        [(block(a.first_tokens, run, 2), block(b.first_tokens, run, 2)) for run in range(found)],
-        0.01,
-    )
-    result["log-probabilities at 0.01"] = {
-        "answers a side": 2 * len(FIRST),
-        "false": share(sum(null_logprobs), nulls),
-        "found": share(sum(power_logprobs), found),
-    }
-    say(json.dumps(result["log-probabilities at 0.01"]))
-    result["failed requests"] = a.failed + b.failed
+    # Without log-probabilities the completions have the rate for themselves; else half of it.
+    looks = [one.look(ALPHA) for one in runs]
+    result[f"completions, three looks at {ALPHA} together"] = of([one > 0 for one in looks])
+    result["of these at the first look"] = looks.count(1)
+    result["of these at the second look"] = looks.count(2)
+    if not logprobs:
+        return result
+    half = ALPHA / 2
+    shared = [one.look(half) > 0 for one in runs]
+    numbers = [one.logprobs(half) for one in runs]
+    result[f"log-probabilities at {half}"] = of(numbers)
+    result[f"completions, three looks at {half} together"] = of(shared)
+    either = [a or b for a, b in zip(shared, numbers, strict=True)]
+    result[f"either, the audit at {ALPHA}"] = of(either)
     return result
 
 
-def say(line: str) -> None:
-    """A result as soon as it is there."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+def measure(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Read the pools, test, count."""
+    blocks = {kind: list(read_pool(folder, kind)) for kind in (REFERENCE, *COPIES)}
+    blocks = {kind: found for kind, found in blocks.items() if found}
+    some = blocks[REFERENCE][0]
+    result: dict[str, Any] = {
+        "blocks": {kind: len(found) for kind, found in blocks.items()},
+        "failed requests": sum(one.failed for found in blocks.values() for one in found),
+        "SHA-256 of the answers": {
+            kind: hashlib.sha256(pool_file(folder, kind).read_bytes()).hexdigest()
+            for kind in blocks
+        },
+        "prompts": len(some.completions),
+        "completions a prompt": max(len(one) for one in some.completions.values()),
+        "answers with log-probabilities a prompt": max(
+            len(one) for one in some.first_tokens.values()
+        ),
+        "xllamacpp": version("xllamacpp"),
+    }
+    nulls = [pair for found in blocks.values() for pair in apart(found)]
+    say(f"the same model: {len(nulls)} runs")
+    result["same model"] = counted(nulls, say)
+    small = [split(block) for found in blocks.values() for block in found]
+    say(f"the same model, half the size: {len(small)} runs")
+    result["same model, half the size"] = counted(small, say, logprobs=False)
+    for copy in COPIES:
+        pairs = list(zip(blocks[REFERENCE], blocks.get(copy, ()), strict=False))
+        say(f"{copy}: {len(pairs)} runs")
+        result[f"{REFERENCE} against {copy}"] = counted(pairs, say)
+    return result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=200, help="of the model against itself")
-    parser.add_argument("--powers", type=int, default=25, help="of the largest size, against Q4_0")
+    parser.add_argument("folder", type=Path, help="of equality_pool.py")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--keep", type=Path, help="where exchanges are kept, to go on later")
-    parser.add_argument("--port", type=int, default=18_931, help="of the servers, and the next")
     arguments = parser.parse_args()
-    if arguments.keep is not None:
-        arguments.keep.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        result = measure(
-            arguments.runs,
-            arguments.powers,
-            arguments.keep or Path(folder),
-            arguments.port,
-            say,
-        )
+    result = measure(arguments.folder, lambda line: print(line, file=sys.stderr, flush=True))
+    text = json.dumps(result, indent=2) + "\n"
+    sys.stdout.write(text)
     if arguments.out is not None:
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+        arguments.out.write_text(text)
 
 
 if __name__ == "__main__":

@@ -242,34 +242,47 @@ class Hsm:
             yield session
 
 
-@pytest.fixture(scope="session")
-def softhsm() -> tuple[str, str]:
-    """The programs `softhsm2-util` and the module: those installed, or Debian's, unpacked.
+def debian(name: str, *packages: str) -> Path:
+    """A directory with packages of Debian unpacked in it.
 
     No root is needed: `apt-get` gets lists of its own, checks what it downloads as ever, and
     nothing is installed.
     """
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        pytest.fail(f"{packages[0]} is missing: install it")
+    home = CACHE / name
+    with alone(name):
+        if not (home / "ready").exists():
+            shutil.rmtree(home, ignore_errors=True)
+            for folder in ("lists/partial", "cache/archives/partial"):
+                (home / folder).mkdir(parents=True)
+            own = [f"Dir::State::Lists={home / 'lists'}", f"Dir::Cache={home / 'cache'}"]
+            apt = ["apt-get", "-qq", "-o", "Debug::NoLocking=1", "-o", own[0], "-o", own[1]]
+            install([*apt, "update"], "lists of packages")
+            install([*apt, "download", *packages], name, cwd=home)
+            for package in home.glob("*.deb"):
+                install(["dpkg-deb", "--extract", package, home], package.name)
+            for folder in ("lists", "cache"):
+                shutil.rmtree(home / folder)
+            (home / "ready").touch()
+    return home
+
+
+@pytest.fixture(scope="session")
+def bubblewrap() -> Path:
+    """The program `bwrap`: the one installed, or Debian's, unpacked."""
+    installed = shutil.which("bwrap")
+    return Path(installed) if installed else debian("bubblewrap", "bubblewrap") / "usr/bin/bwrap"
+
+
+@pytest.fixture(scope="session")
+def softhsm() -> tuple[str, str]:
+    """The programs `softhsm2-util` and the module: those installed, or Debian's, unpacked."""
     util = shutil.which("softhsm2-util")
     module = next(filter(os.path.exists, SOFTHSM_MODULES), None)
     if util and module:
         return util, module
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        pytest.fail("SoftHSM is missing: install it (package softhsm2, or softhsm on macOS)")
-    home = CACHE / "softhsm"
-    with alone("softhsm"):
-        if not (home / "ready").exists():
-            shutil.rmtree(home, ignore_errors=True)
-            for name in ("lists/partial", "cache/archives/partial"):
-                (home / name).mkdir(parents=True)
-            own = [f"Dir::State::Lists={home / 'lists'}", f"Dir::Cache={home / 'cache'}"]
-            apt = ["apt-get", "-qq", "-o", "Debug::NoLocking=1", "-o", own[0], "-o", own[1]]
-            install([*apt, "update"], "lists of packages")
-            install([*apt, "download", *SOFTHSM], "SoftHSM", cwd=home)
-            for package in home.glob("*.deb"):
-                install(["dpkg-deb", "--extract", package, home], package.name)
-            for name in ("lists", "cache"):
-                shutil.rmtree(home / name)
-            (home / "ready").touch()
+    home = debian("softhsm", *SOFTHSM)
     return str(home / "usr/bin/softhsm2-util"), str(home / "usr/lib/softhsm/libsofthsm2.so")
 
 

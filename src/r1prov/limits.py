@@ -228,6 +228,14 @@ MAX_SEEN_SIGNATURES: Final = 300_000
 MAX_QUESTION_SET_BYTES: Final = 64 * 1024 * 1024
 MAX_QUESTION_SET_LINE_BYTES: Final = 1024 * 1024
 MAX_QUESTIONS: Final = 100_000
+# Files of a data set that a test set is made of. All of MMLU has 170 MB; corpora have terabytes.
+MAX_DATASET_BYTES: Final = 1024 * 1024 * 1024
+# Code that a model wrote, with its tests, and what it may take. Tests of HumanEval run for
+# milliseconds, an interpreter takes some 15 MiB, and no test prints a book.
+MAX_CODE_BYTES: Final = 1024 * 1024
+MAX_CODE_SECONDS: Final = 5
+MAX_CODE_MEMORY_BYTES: Final = 512 * 1024 * 1024
+MAX_CODE_OUTPUT_BYTES: Final = 1024 * 1024
 # Answers of an endpoint. R1 writes 64K tokens at most, each a chunk of some 300 bytes: 20 MB.
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 # One event of a stream, or one answer that is not streamed: 64K tokens of text are 400 kB.

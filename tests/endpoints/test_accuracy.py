@@ -5,7 +5,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import optimize, stats
 
 from r1prov.endpoints.accuracy import Paired, drop_test, mcnemar, pair, wilson
 from r1prov.errors import UsageError
@@ -29,10 +29,32 @@ def test_no_share(right, asked):
         wilson(right, asked)
 
 
+@pytest.mark.parametrize("confidence", [0, 1, -0.5, 2, float("nan")])
+def test_no_confidence(confidence):
+    with pytest.raises(UsageError):
+        wilson(1, 2, confidence=confidence)
+
+
+@pytest.mark.parametrize("asked", [1, 10, 100_000])
+def test_none_and_all_right(asked):
+    """The ends are ends, and the other side is the one that Wilson gives: z² / (n + z²)."""
+    z = stats.norm.ppf(0.975)
+    none, all_ = wilson(0, asked), wilson(asked, asked)
+    assert (none.low, all_.high) == (0, 1)
+    assert none.high == pytest.approx(z * z / (asked + z * z))
+    assert all_.low == pytest.approx(1 - none.high)
+
+
 @given(counts, counts)
 def test_mcnemar_is_a_sign_test(b, c):
     theirs = stats.binomtest(b, b + c).pvalue if b + c else 1.0
     assert mcnemar(Paired(10, b, c, 10)) == pytest.approx(theirs)
+
+
+def test_mcnemar_of_as_many_questions_as_are_taken():
+    assert mcnemar(Paired(0, 2_000, 2_000, 0)) == 1
+    theirs = stats.binomtest(49_000, 100_000).pvalue
+    assert mcnemar(Paired(0, 49_000, 51_000, 0)) == pytest.approx(theirs)
 
 
 def test_pairing_counts():
@@ -44,12 +66,12 @@ def test_pairing_counts():
 
 
 @given(counts, counts, counts, counts)
-def test_no_tolerance_is_mcnemars_statistic(both, b, c, neither):
+def test_no_tolerance_is_mcnemars_statistic_as_edwards_corrected_it(both, b, c, neither):
     """With nothing tolerated Tango's statistic is (b - c) / sqrt(b + c)."""
     if not both + b + c + neither:
         return
     z = drop_test(Paired(both, b, c, neither), tolerated=0).z
-    assert z == pytest.approx((b - c) / (b + c) ** 0.5 if b + c else 0)
+    assert z == pytest.approx((b - c - 1) / (b + c) ** 0.5 if b + c else 0)
 
 
 def likelihood(paired: Paired, drop: float, endpoint_only: float) -> float:
@@ -74,8 +96,91 @@ def test_the_nuisance_share_is_the_most_likely_one(paired, drop):
     best = max(grid, key=lambda share: likelihood(paired, drop, share))
     n = paired.asked
     variance = n * (2 * best + drop * (1 - drop))
-    z = (paired.baseline_only - paired.endpoint_only - n * drop) / variance**0.5
+    z = (paired.baseline_only - paired.endpoint_only - n * drop - 1) / variance**0.5
     assert drop_test(paired, tolerated=drop).z == pytest.approx(z, abs=2e-3)
+
+
+def raos_score(paired: Paired, drop: float) -> float:
+    """Rao's score statistic by the multinomial likelihood alone, without Tango's algebra."""
+    b = paired.baseline_only
+    n, rest = paired.asked, paired.both + paired.neither
+    found = optimize.minimize_scalar(
+        lambda e: -likelihood(paired, drop, e),
+        bounds=(1e-12, (1 - drop) / 2 - 1e-12),
+        method="bounded",
+        options={"xatol": 1e-13},
+    )
+    e = found.x
+    first, last = e + drop, 1 - 2 * e - drop
+    # The score is one question's worth of the excess smaller.
+    score = (b / first - rest / last) * (1 - 1 / (b - paired.endpoint_only - n * drop))
+    by_drop = n * (1 / first + 1 / last)
+    by_both = n * (1 / first + 2 / last)
+    by_share = n * (1 / first + 1 / e + 4 / last)
+    return float(score / (by_drop - by_both**2 / by_share) ** 0.5)
+
+
+@given(
+    st.integers(1, 300),
+    st.integers(1, 300),
+    st.integers(1, 60),
+    st.sampled_from([0.01, 0.05, 0.2]),
+)
+def test_the_drop_test_is_raos_score_test(both, b, c, drop):
+    paired = Paired(both, b, c, 1)
+    if abs(b - c - paired.asked * drop) < 0.01:
+        return
+    found = drop_test(paired, tolerated=drop)
+    assert found.z == pytest.approx(raos_score(paired, drop), rel=1e-4, abs=1e-4)
+    assert found.p_value == pytest.approx(stats.norm.sf(found.z))
+
+
+def test_it_is_one_sided():
+    """A gain is never a drop, however large; and a p-value of a large drop keeps its digits."""
+    assert drop_test(Paired(50, 0, 50, 0)).p_value > 0.9999
+    assert drop_test(Paired(95, 0, 0, 5)).p_value > 0.95
+    worse = drop_test(Paired(500, 400, 0, 100))
+    assert 0 < worse.p_value < 1e-40
+    assert drop_test(Paired(500, 61, 10, 429)).p_value == pytest.approx(0.5)
+    assert drop_test(Paired(0, 1, 0, 0)).drop == 1
+
+
+def test_of_nothing_there_is_no_drop():
+    with pytest.raises(UsageError, match="no question"):
+        drop_test(Paired(0, 0, 0, 0))
+
+
+def exact_rate(asked: int, differing: float, true_drop: float, alpha: float) -> float:
+    """How often the test rejects, by adding up what every outcome has for a probability.
+
+    Args:
+        asked: Questions.
+        differing: Share of them on which the sides differ.
+        true_drop: What the drop really is.
+        alpha: Level.
+    """
+    worse, better = (differing + true_drop) / 2, (differing - true_drop) / 2
+    total = 0.0
+    for b in range(asked + 1):
+        by_b = stats.binom.pmf(b, asked, worse)
+        if by_b < 1e-12:
+            continue
+        most = asked - b
+        weights = stats.binom.pmf(range(most + 1), most, better / (1 - worse))
+        for c, by_c in enumerate(weights):
+            # More at the endpoint only is less of a drop: the first that passes ends it.
+            if drop_test(Paired(most - c, b, c, 0)).p_value > alpha:
+                break
+            total += by_b * by_c
+    return total
+
+
+@pytest.mark.parametrize("differing", [0.05, 0.08, 0.3])
+@pytest.mark.parametrize(("asked", "alpha"), [(100, 0.05), (100, 0.01), (300, 0.01)])
+def test_the_level_is_kept_by_exact_enumeration(asked, alpha, differing):
+    """At a drop of 5 %, which is still taken, and all the more without one."""
+    assert 0.1 * alpha < exact_rate(asked, differing, 0.05, alpha) <= alpha
+    assert exact_rate(asked, differing, 0.0, alpha) < 0.2 * alpha
 
 
 def rejections(true_drop: float, questions: int, runs: int) -> float:

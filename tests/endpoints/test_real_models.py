@@ -107,36 +107,51 @@ def test_an_unrelated_model_that_claims_to_be_r1_is_refuted(place, real, start):
     assert check_log(Path("l.jsonl")).exchanges == report["requests"] + 1  # and the list of models
 
 
-def test_a_recorded_reference_tells_the_same_model_from_its_quantized_copy(place, real, coarse):
+def behind(start, tokenizers, persona, upstream):
+    """A persona whose every word is a real model's, and which counts and cuts as R1 does."""
+    server = start(persona, refuses=False)
+    speaker = RelaySpeaker(server.speakers[0].persona, tokenizers)
+    speaker.upstream = upstream
+    server.speakers = [speaker]
+    return server.url
+
+
+def test_a_quantized_copy_is_told_from_a_recorded_reference(place, real, coarse, start, tokenizers):
+    """Nothing but the weights differs: tokens, counts and fields are those of R1 on both sides."""
+    honest = behind(start, tokenizers, "honest-r1", real)
+    quantized = behind(start, tokenizers, "quantized", coarse)
     assert run(["key", "generate", "k", "--no-passphrase"]) == 0
     sampled = ("--samples", 4, "--completion-tokens", 8, "--prompts", "prompts.txt")
-    out = ("--out", "ref.json", "--claim", "SmolLM2-135M", "--key", "k")
-    assert command("record", real, *out, *sampled) == 0
+    assert command("record", honest, "--out", "ref.json", "--key", "k", *sampled) == 0
     reference = parse_reference(Path("ref.json").read_bytes(), subject="ref.json")
     assert len(reference.prompts) == 8
     assert {len(one.completions) for one in reference.prompts} == {4}
     assert {len(one.first_tokens) for one in reference.prompts} == {2}
+    asked = ("--reference", "ref.json", "--keys", "keys", *JSON)
+    short = ("--streams", 2, "--stream-tokens", 64, "--no-parameters")
     # Nobody here trusts that key yet.
-    assert command("compare", real, "--reference", "ref.json", *JSON) == 4
+    assert command("audit", honest, *asked, *short) == 4
     trust("k.pub")
-    keys = ("--keys", "keys")
-    status = command("compare", real, "--reference", "ref.json", *keys, *JSON)
+    status = command("audit", honest, *asked, *short, "--log", "honest.jsonl")
     report, results = reported(status)
-    assert (status, results["completions"]["outcome"]) == (0, "consistent")
-    assert results["log-probabilities"]["outcome"] == "consistent"
+    assert (status, report["verdict"]) == (0, "consistent")
+    tests = ("tokenizer", "log-probabilities", "completions")
+    assert {results[one]["outcome"] for one in tests} == {"consistent"}
+    assert results["completions"]["samples"] == 32
     assert "good signature" in report["sides"][1]["detail"]
-    status = command("compare", coarse, "--reference", "ref.json", *keys, *JSON)
+    status = command("audit", quantized, *asked, *short, "--log", "quantized.jsonl")
     report, results = reported(status)
-    assert status == 1
+    assert (status, report["verdict"]) == (1, "inconsistent")
+    assert results["tokenizer"]["outcome"] == "consistent"
     assert results["log-probabilities"]["decisive"]
     assert results["log-probabilities"]["findings"][0]["name"] == "logprobs-differ"
     assert results["log-probabilities"]["samples"] == 16
-    assert report["not_run"][0]["name"] == "completions"
+    assert "quantized weights" in " ".join(results["log-probabilities"]["benign"])
+    assert report["not_run"][-2]["name"] == "completions"
     # One changed byte, and no option takes it.
     raw = Path("ref.json").read_bytes()
     Path("ref.json").write_bytes(raw.replace(b'"temperature":1.0', b'"temperature":0.9'))
-    asked = ("compare", real, "--reference", "ref.json", *keys, "--unsigned-reference")
-    assert command(*asked) == 4
+    assert command("audit", honest, *asked, "--unsigned-reference") == 4
 
 
 def trust(public):

@@ -353,7 +353,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._cdn(path, parts.query, fault)
         elif "/info/refs" in path or path.endswith("/git-upload-pack"):
             self._git(path, parts.query, fault)
-        elif path.startswith("/api/models/"):
+        elif path.startswith(("/api/models/", "/api/datasets/")):
             self._api(path, parse_qs(parts.query), fault)
         else:
             self._resolve(path, fault)
@@ -387,7 +387,9 @@ class _Handler(BaseHTTPRequestHandler):
         return commit
 
     def _api(self, path: str, query: dict[str, list[str]], fault: Fault) -> None:
-        found = self._repo(path.removeprefix("/api/models/"))
+        # A dataset is added by the name that its files have, `datasets/owner/name`.
+        name = path.removeprefix("/api/")
+        found = self._repo(name.removeprefix("models/"))
         if found is None:
             return
         served, rest = found
@@ -405,11 +407,16 @@ class _Handler(BaseHTTPRequestHandler):
             ]
             self._json({"branches": branches, "tags": [], "converts": []}, {}, fault)
             return
+        below = ""
+        if what == "tree":
+            for known in (served.commit, *served.branches):
+                if revision.startswith(f"{known}/"):
+                    revision, below = known, revision.removeprefix(f"{known}/") + "/"
         commit = self._commit(served, revision or "main")
         if commit is None:
             return
         if what == "tree":
-            self._tree(served, query, fault)
+            self._tree(served, query, fault, below)
             return
         if what == "paths-info":
             raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -428,7 +435,9 @@ class _Handler(BaseHTTPRequestHandler):
                 "tags": [], "lastModified": "2025-01-21T10:15:15.000Z"}  # fmt: skip
         self._json(body, {}, fault)
 
-    def _tree(self, served: Served, query: dict[str, list[str]], fault: Fault) -> None:
+    def _tree(
+        self, served: Served, query: dict[str, list[str]], fault: Fault, below: str = ""
+    ) -> None:
         items: list[dict[str, object]] = []
         directories = set()
         for path, file in sorted(served.files.items()):
@@ -438,6 +447,13 @@ class _Handler(BaseHTTPRequestHandler):
                     oid = hashlib.sha1(path[:end].encode()).hexdigest()
                     items.append({"type": "directory", "path": path[:end], "oid": oid, "size": 0})
             items.append(_item(path, file))
+        if below:
+            items = [one for one in items if str(one["path"]).startswith(below)]
+            if not items:
+                self._refuse(404, "EntryNotFound", "no such folder")
+                return
+        if query.get("recursive") == ["false"]:
+            items = [one for one in items if "/" not in str(one["path"]).removeprefix(below)]
         begin = int(query.get("cursor", ["0"])[0])
         end = begin + self.hub.page_size
         headers = {}

@@ -143,9 +143,12 @@ Tokenizer = Annotated[
     ),
 ]
 Questions = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--questions", metavar="FILE", help="Test set: JSON lines or CSV of prompt and expected."
+        "--questions",
+        metavar="FILE|DATASET",
+        help="Test set: JSON lines or CSV of prompt and expected, or a data set: "
+        "hf://datasets/OWNER/NAME@REVISION?split=…&prompt=COLUMN&expected=COLUMN.",
     ),
 ]
 QuestionTokens = Annotated[
@@ -364,28 +367,38 @@ def claimed_tokenizer(path: Path | None, claim: str) -> TextTokenizer | None:
         return None
 
 
-def asked_questions(path: Path | None, max_tokens: int, tolerated: float) -> Asked | None:
-    """A test set with what it takes to ask it.
+def asked_questions(name: str | None, max_tokens: int, tolerated: float) -> Asked | None:
+    """A test set, of a file or a data set, with what it takes to ask it.
 
     Raises:
         QuestionSetError: Malformed.
         NotFound, Unreadable, InputError: It cannot be read.
+        UsageError: A package or a sandbox that it needs is missing.
     """
     import hashlib
 
+    from r1prov.endpoints.dataset_name import is_dataset_name, parse_dataset_name
+    from r1prov.endpoints.dataset_questions import load_dataset_questions
     from r1prov.endpoints.plan import Asked
-    from r1prov.endpoints.question_set import parse_question_set
+    from r1prov.endpoints.question_set import parse_question_set, require_scorers
     from r1prov.limits import MAX_QUESTION_SET_BYTES
     from r1prov.trust.directories import read_file
 
-    if path is None:
+    if name is None:
         return None
-    raw = read_file(path, MAX_QUESTION_SET_BYTES)
+    if is_dataset_name(name):
+        found = load_dataset_questions(parse_dataset_name(name))
+        questions, raw, source = found.questions, found.raw, found.source
+    else:
+        raw, source = read_file(Path(name), MAX_QUESTION_SET_BYTES), name
+        questions = parse_question_set(raw, subject=name)
+    require_scorers(questions)
     return Asked(
-        questions=parse_question_set(raw, subject=str(path)),
+        questions=questions,
         sha256=hashlib.sha256(raw).hexdigest(),
         max_tokens=max_tokens,
         tolerated=tolerated,
+        source=source,
     )
 
 

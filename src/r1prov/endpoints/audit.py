@@ -292,6 +292,8 @@ class Audit:
                     detail="; ".join(used.signers) or "not signed",
                 )
             )
+        if self.plan.asked is not None:
+            sides.append(self.plan.asked.side())
         if client.stopped is not None:
             findings.append(finding("audit-stopped", sides[0].name, client.stopped))
         return EndpointReport(

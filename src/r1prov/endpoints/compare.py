@@ -242,9 +242,12 @@ class Comparison:
             claim=self.plan.claim or "B answers as A does",
             verdict=verdict,
             headline=headline,
-            sides=tuple(
-                Side(role=role, name=redact_url(one.url)[0], model=one.model)
-                for role, one in zip(_ROLES, self._clients, strict=True)
+            sides=(
+                *(
+                    Side(role=role, name=redact_url(one.url)[0], model=one.model)
+                    for role, one in zip(_ROLES, self._clients, strict=True)
+                ),
+                *((self.plan.asked.side(),) if self.plan.asked is not None else ()),
             ),
             results=tuple(self.results),
             not_run=tuple(self.not_run),

@@ -11,6 +11,7 @@ from r1prov.endpoints.prompt_set import Prompt, builtin_prompts
 from r1prov.endpoints.question_run import question_request
 from r1prov.endpoints.question_set import Question
 from r1prov.endpoints.reference import Sampling
+from r1prov.endpoints.report import Side
 from r1prov.endpoints.sampling import completion_request, first_token_request
 from r1prov.endpoints.service import CONTEXT_TOKENS, PARAMETER_PROBES, context_prompt
 from r1prov.endpoints.tokens.prompts import CLAIM
@@ -29,15 +30,23 @@ class Asked:
 
     Attributes:
         questions: It.
-        sha256: Of its file.
+        sha256: Of its file, or of the file that a data set would make.
         max_tokens: Of each answer.
         tolerated: Drop of accuracy that is still taken.
+        source: File name, or name of a data set with its commit.
     """
 
     questions: tuple[Question, ...]
     sha256: str
     max_tokens: int = 4096
     tolerated: float = 0.05
+    source: str = ""
+
+    def side(self) -> Side:
+        """What a report says of it."""
+        count = len(self.questions)
+        detail = f"{count:,} questions, SHA-256 {self.sha256}"
+        return Side(role="questions", name=self.source, model="", detail=detail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

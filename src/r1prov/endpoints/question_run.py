@@ -170,7 +170,8 @@ def question_result(
         error_rates=ErrorRates(
             alpha=alpha,
             beta=None,
-            basis="one-sided score test for paired shares (Tango 1998), asymptotic",
+            basis="one-sided score test for paired shares (Tango 1998) with a correction for "
+            "continuity; asymptotic",
         ),
         statistics=statistics,
         findings=notes,

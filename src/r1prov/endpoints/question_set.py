@@ -1,17 +1,20 @@
 """The user's own questions, with the right answers and how to score: JSON lines or CSV.
 
 One question a line: `prompt`, `expected`, and optionally `scorer` (a name in `SCORERS`, `exact` if
-absent) and `id`. The answer is scored without its reasoning.
+absent) and `id`. The answer is scored without its reasoning. With the scorer `code`, `expected` is
+Python that runs behind the code of the answer and raises an exception if that is wrong.
 """
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import re
+import textwrap
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
@@ -31,6 +34,11 @@ _CHOICE = re.compile(
     r"(?:answer|option|choice|答案|选项|选择|选)\s*(?:is|为|是|:|：)*\s*\(?\**([A-Ja-j])\b",
     re.IGNORECASE,
 )
+# A fence that is not closed is of an answer that was cut off.
+_FENCED = re.compile(
+    r"^[ \t]*```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)(?:^[ \t]*```|\Z)", re.M | re.S | re.I
+)
+_DEFINES = re.compile(r"^[ \t]*(?:async[ \t]+def|def|class)[ \t]", re.M)
 _LETTER = re.compile(r"(?<![A-Za-z])\(?\**([A-J])\**\)?(?![A-Za-z'’])")
 
 
@@ -80,12 +88,45 @@ def score_choice(answer: str, expected: str) -> bool:
     return bool(named) and named[-1].upper() == expected.strip().upper()
 
 
+def score_code(answer: str, expected: str) -> bool:
+    """The code of the answer, and the tests behind it, run to their end in the sandbox.
+
+    The code is the last fenced block that defines something, the last one, or the whole answer.
+
+    Raises:
+        UsageError: There is no sandbox on this machine.
+    """
+    from r1prov.endpoints.sandbox import sandbox
+
+    return sandbox().run(f"{code_of(answer)}\n\n{expected}\n")
+
+
+def code_of(answer: str) -> str:
+    """The code in an answer."""
+    blocks = [textwrap.dedent(block) for block in _FENCED.findall(answer)]
+    defining = [block for block in blocks if _DEFINES.search(block)]
+    return (defining or blocks or [answer])[-1]
+
+
 SCORERS: Mapping[str, Callable[[str, str], bool]] = {
     "exact": score_exact,
     "regex": score_regex,
     "numeric": score_numeric,
     "choice": score_choice,
+    "code": score_code,
 }
+
+
+def require_scorers(questions: Iterable[Question]) -> None:
+    """Find out whether questions can be scored here, before anyone is asked.
+
+    Raises:
+        UsageError: Code would have to be run and there is no sandbox.
+    """
+    if any(one.scorer == "code" for one in questions):
+        from r1prov.endpoints.sandbox import sandbox
+
+        sandbox()
 
 
 def parse_question_set(raw: bytes, *, subject: str) -> tuple[Question, ...]:
@@ -193,6 +234,11 @@ def _check_expected(question: Question, where: str) -> None:
             regex.compile(question.expected)
         except regex.error as error:
             raise QuestionSetError(f"expected is no pattern: {error}", subject=where) from error
+    elif question.scorer == "code":
+        try:
+            ast.parse(question.expected)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise QuestionSetError(f"expected is not Python: {error}", subject=where) from error
     elif question.scorer == "numeric" and _last_number(question.expected) is None:
         raise QuestionSetError("expected is not a number", subject=where)
     elif question.scorer == "choice" and not re.fullmatch(

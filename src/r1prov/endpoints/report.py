@@ -37,11 +37,11 @@ class NotRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """An endpoint, or a recorded reference, of a report.
+    """An endpoint, a recorded reference or a test set, of a report.
 
     Attributes:
-        role: `endpoint`, `reference`, `A` or `B`.
-        name: URL without secrets, or file name.
+        role: `endpoint`, `reference`, `A`, `B`, or `questions` for a test set.
+        name: URL without secrets, file name, or name of a data set.
         model: Model name that was asked for, or that a reference is of.
         detail: Who signed a reference, and the like.
     """

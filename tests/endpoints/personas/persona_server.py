@@ -136,11 +136,10 @@ class _Handler(BaseHTTPRequestHandler):
         for name, text in _placed(persona.shape, reasoning, content, cut=cut and not content):
             message[name] = message.get(name, "") + text
         message.setdefault("content", "")
-        answer = {
-            **head,
-            "object": "chat.completion",
-            "choices": [{"index": 0, "message": message, "finish_reason": finish}],
-        }
+        choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": finish}
+        if body.get("logprobs"):
+            choice["logprobs"] = speaker.logprobs(prompt, body)
+        answer = {**head, "object": "chat.completion", "choices": [choice]}
         if usage is not None:
             answer["usage"] = usage
         self._json(200, answer)

@@ -138,6 +138,10 @@ class Speaker:
             case _:
                 return honest
 
+    def logprobs(self, prompt: str, body: Mapping[str, object]) -> object:
+        """Log-probabilities, as a choice has them; a persona that computes nothing has none."""
+        return None
+
     def say(self, prompt: str, tokens: int | None) -> tuple[str, str, bool]:
         """Reasoning, content, and whether `max_tokens` cut the answer off."""
         reasoning, content = write(prompt)

@@ -6,6 +6,7 @@ Also a persona that can compute, as the honest counterpart of what a small model
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -19,7 +20,8 @@ _MOST = 400
 class RelaySpeaker(Speaker):
     """Has a real endpoint say everything, and passes it off as reasoning and answer.
 
-    What it says is counted and cut anew with the tokenizer of the persona's gateway.
+    What it says is counted and cut anew with the tokenizer of the persona's gateway. Behind an
+    honest persona that is a stand-in for R1: real weights, whose answers count as R1's do.
     """
 
     upstream: str = ""
@@ -41,6 +43,18 @@ class RelaySpeaker(Speaker):
         middle = len(text) if middle < 0 else middle
         reasoning = "Okay, let me think about what is being asked here. " + text[:middle]
         return reasoning, text[middle:] or text, choice["finish_reason"] == "length"
+
+    def logprobs(self, prompt: str, body: Mapping[str, Any]) -> object:
+        """Those of the real endpoint."""
+        asked = {
+            "messages": [{"role": "user", "content": prompt}],
+            "max_tokens": 1,
+            "temperature": body.get("temperature"),
+            "logprobs": True,
+            "top_logprobs": body["top_logprobs"],
+        }
+        answer = httpx.post(f"{self.upstream}/chat/completions", json=asked, timeout=120).json()
+        return answer["choices"][0]["logprobs"]
 
 
 class KnowingSpeaker(Speaker):

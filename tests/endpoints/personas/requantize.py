@@ -1,6 +1,6 @@
 """Makes copies of a GGUF model with coarser weights: what a host does that saves memory.
 
-As a program: `python requantize.py SOURCE.gguf TARGET.gguf Q8_0|Q4_0|F16`.
+As a program: `python requantize.py SOURCE.gguf TARGET.gguf Q8_0|Q5_0|Q4_0`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,16 @@ from typing import Any
 import gguf
 import numpy as np
 
-TYPES = {"Q8_0": gguf.GGMLQuantizationType.Q8_0, "Q4_0": gguf.GGMLQuantizationType.Q4_0}
-_FTYPES = {"Q8_0": gguf.LlamaFileType.MOSTLY_Q8_0, "Q4_0": gguf.LlamaFileType.MOSTLY_Q4_0}
+TYPES = {
+    "Q8_0": gguf.GGMLQuantizationType.Q8_0,
+    "Q5_0": gguf.GGMLQuantizationType.Q5_0,
+    "Q4_0": gguf.GGMLQuantizationType.Q4_0,
+}
+_FTYPES = {
+    "Q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
+    "Q5_0": gguf.LlamaFileType.MOSTLY_Q5_0,
+    "Q4_0": gguf.LlamaFileType.MOSTLY_Q4_0,
+}
 
 
 def requantize(source: Path, target: Path, kind: str) -> Path:
