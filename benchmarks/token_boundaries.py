@@ -7,7 +7,7 @@ DIR holds the packages with real tokenizers:
 Three tables: how often the sequential test errs for independent boundaries, how often if boundaries
 that are off come in pairs, and what streams of other tokenizers look like to that of DeepSeek-R1.
 
-With `--rates` prints `boundary_rates.json` instead: every family as the claim, every other behind it.
+With `--rates` prints `boundary_rates.json` instead: each family as the claim, the others behind it.
 """
 
 from __future__ import annotations

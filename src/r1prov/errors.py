@@ -10,6 +10,7 @@ R1ProvError                 exit
 │   │   ├─ JsonError  SafetensorsError  ShardIndexError  GgufError  OmsError  ResponseError
 │   ├─ NameRuleError          4   a file name that no manifest may carry
 │   ├─ LimitExceeded          4   larger than a cap of `limits.py`
+│   │   └─ BudgetSpent        4   a request that would go beyond what the user allowed to spend
 │   ├─ ManifestError          4
 │   ├─ TrustFileError         4
 │   ├─ PolicyError            4
@@ -130,6 +131,10 @@ class NameRuleError(InputError):
 
 class LimitExceeded(InputError):
     """Larger than a cap of `limits.py`."""
+
+
+class BudgetSpent(LimitExceeded):
+    """The next request to an endpoint would go beyond what the user allowed to spend."""
 
 
 class ManifestError(InputError):

@@ -247,6 +247,8 @@ MAX_RECOUNT_BYTES: Final = 4 * MAX_RECOUNT_CHARACTERS
 MAX_TOKENIZER_BYTES: Final = 64 * 1024 * 1024
 # Arrival times of one recorded answer: 64K pieces of 20 bytes each.
 MAX_ARRIVALS_LINE_BYTES: Final = 16 * 1024 * 1024
+# Of these no more are kept apart: a server may send a byte at a time.
+MAX_ARRIVALS: Final = 200_000
 # One request of an audit, from sending to the end of the answer: 64K tokens at 20 a second.
 ANSWER_SECONDS: Final = 3600.0
 # How long a server may ask to be left alone before the audit is put off to another day.

@@ -9,6 +9,7 @@ import typer
 
 from r1prov.cli import endpoint_compare, endpoint_record
 from r1prov.cli import endpoint_options as options
+from r1prov.cli import endpoint_session as session
 from r1prov.cli.endpoint_options import EndpointFormat, Kernel
 from r1prov.cli.options import Keys, NoColor, Output, Quiet
 
@@ -79,6 +80,7 @@ def audit(
     concurrency: options.Concurrency = 4,
     timeout: options.Timeout = 300.0,
     retries: options.Retries = 4,
+    rate: options.Rate = None,
     keys: Keys = None,
     format: EndpointFormat = EndpointFormat.TEXT,  # noqa: A002 - the option is called --format
     output: Output = None,
@@ -134,21 +136,22 @@ def audit(
         samples or most,
     )
     claimed = options.claimed_tokenizer(tokenizer, claim)
-    key = options.api_key(key_env, url, plain_http=plain_http)
-    told = options.teller(quiet=quiet)
-    with options.opened(
+    key = session.api_key(key_env, url, plain_http=plain_http)
+    told = session.teller(quiet=quiet)
+    with session.opened(
         [url],
         [model],
         [key],
-        log=options.log_path(log, resume=resume),
+        log=session.log_path(log, resume=resume),
         resume=resume,
         max_requests=max_requests,
         max_tokens=max_tokens,
         concurrency=concurrency,
         timeout=timeout,
         retries=retries,
+        rate=rate,
         told=told,
     ) as (client,):
-        options.agree([cost], [client.model], prices, client.budget, yes=yes, told=told)
+        session.agree([cost], [client.model], prices, client.budget, yes=yes, told=told)
         report = Audit(client, plan, claimed, used, told).run()
     return options.show(report, format, output, quiet=quiet, no_color=no_color)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from r1prov.cli import endpoint_options as options
+from r1prov.cli import endpoint_session as session
 from r1prov.cli.endpoint_options import EndpointFormat, Kernel
 from r1prov.cli.options import Keys, NoColor, Output, Quiet
 
@@ -55,6 +56,7 @@ def command(
     ] = 10,
     completion_tokens: options.CompletionTokens = 48,
     temperature: options.Temperature = 1.0,
+    top_p: options.TopP = 1.0,
     top_logprobs: options.LogprobCount = 20,
     logprob_samples: options.LogprobSamples = 2,
     questions: options.Questions = None,
@@ -81,6 +83,7 @@ def command(
     concurrency: options.Concurrency = 4,
     timeout: options.Timeout = 300.0,
     retries: options.Retries = 4,
+    rate: options.Rate = None,
     keys: Keys = None,
     format: EndpointFormat = EndpointFormat.TEXT,  # noqa: A002 - the option is called --format
     output: Output = None,
@@ -113,7 +116,10 @@ def command(
     used = None
     chosen = options.chosen_prompts(prompts)
     sampling = Sampling(
-        max_tokens=completion_tokens, temperature=temperature, top_logprobs=top_logprobs
+        max_tokens=completion_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_logprobs=top_logprobs,
     )
     if reference is not None:
         used = load_reference(
@@ -142,26 +148,33 @@ def command(
         # The key of one host is no business of another.
         variables = [key_env_a, key_env_b or ""]
     api_keys = [
-        options.api_key(variable, url, plain_http=plain_http) if variable else None
+        session.api_key(variable, url, plain_http=plain_http) if variable else None
         for variable, url in zip(variables, urls, strict=True)
     ]
-    told = options.teller(quiet=quiet)
-    with options.opened(
+    told = session.teller(quiet=quiet)
+    with session.opened(
         urls,
         models,
         api_keys,
-        log=options.log_path(log, resume=resume),
+        log=session.log_path(log, resume=resume),
         resume=resume,
         max_requests=max_requests,
         max_tokens=max_tokens,
         concurrency=concurrency,
         timeout=timeout,
         retries=retries,
+        rate=rate,
         told=told,
     ) as clients:
+        alike = len({(one.url, one.model) for one in clients}) < len(clients)
+        if resume and alike and api_keys[0] != api_keys[-1]:
+            raise UsageError(
+                "A and B differ in their keys alone, and no log tells one key from another",
+                hint="begin anew with another --log",
+            )
         cost = estimate(plan, chosen, sampling, samples)
         names = [one.model for one in clients]
-        options.agree([cost] * len(clients), names, prices, clients[0].budget, yes=yes, told=told)
+        session.agree([cost] * len(clients), names, prices, clients[0].budget, yes=yes, told=told)
         if used is not None:
             report = Audit(clients[0], plan, claimed, used, told).run()
         else:

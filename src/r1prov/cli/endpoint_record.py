@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from r1prov.cli import endpoint_options as options
-from r1prov.cli.options import Quiet
+from r1prov.cli import endpoint_session as session
+from r1prov.cli.options import Keys, ManifestChoice, Quiet
 from r1prov.cli.signing import OptionalSigningKey
 
 
@@ -31,6 +32,7 @@ def command(
     ] = 10,
     completion_tokens: options.CompletionTokens = 48,
     temperature: options.Temperature = 1.0,
+    top_p: options.TopP = 1.0,
     top_logprobs: options.LogprobCount = 20,
     logprob_samples: options.LogprobSamples = 2,
     questions: options.Questions = None,
@@ -43,6 +45,8 @@ def command(
             help="Verify this model and note its manifest; that it is served is your word.",
         ),
     ] = None,
+    manifest: ManifestChoice = None,
+    keys: Keys = None,
     key: OptionalSigningKey = None,
     seed: options.Seed = 0,
     log: options.Log = None,
@@ -54,6 +58,7 @@ def command(
     concurrency: options.Concurrency = 4,
     timeout: options.Timeout = 300.0,
     retries: options.Retries = 4,
+    rate: options.Rate = None,
     quiet: Quiet = False,
 ) -> int:
     """Record what an endpoint that you trust answers to prompts, for others to be held against.
@@ -79,30 +84,39 @@ def command(
 
     if out.exists():
         raise UsageError(f"{out} exists and is not overwritten", subject=str(out))
+    if not out.parent.is_dir():
+        raise UsageError(f"there is no directory {out.parent}", subject=str(out))
     signer = None if key is None else load_private_key(key)
     chosen = options.chosen_prompts(prompts)
     sampling = Sampling(
-        max_tokens=completion_tokens, temperature=temperature, top_logprobs=top_logprobs
+        max_tokens=completion_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_logprobs=top_logprobs,
     )
     asked = options.asked_questions(questions, question_tokens, 0.0)
     plan = Plan(claim=None, logprob_samples=logprob_samples, asked=asked, seed=seed)
-    told = options.teller(quiet=quiet)
-    with options.opened(
+    told = session.teller(quiet=quiet)
+    with session.opened(
         [url],
         [model],
-        [options.api_key(key_env, url, plain_http=plain_http)],
-        log=options.log_path(log, resume=resume),
+        [session.api_key(key_env, url, plain_http=plain_http)],
+        log=session.log_path(log, resume=resume),
         resume=resume,
         max_requests=max_requests,
         max_tokens=max_tokens,
         concurrency=concurrency,
         timeout=timeout,
         retries=retries,
+        rate=rate,
         told=told,
     ) as (client,):
         cost = estimate(plan, chosen, sampling, samples)
-        options.agree([cost], [client.model], prices, client.budget, yes=yes, told=told)
-        verified = None if weights is None else weights_of(verify_path(weights, expect=claim))
+        session.agree([cost], [client.model], prices, client.budget, yes=yes, told=told)
+        verified = None
+        if weights is not None:
+            told(f"verifying {weights}")
+            verified = weights_of(verify_path(weights, manifest=manifest, expect=claim, keys=keys))
         found = record(
             client,
             chosen,

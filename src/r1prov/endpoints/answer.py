@@ -84,6 +84,7 @@ class Answer:
         logprobs: Whether log-probabilities came.
         tools: Whether the model called tools, whose text is not in `content`.
         error: Message of an error object (untrusted text).
+        error_code: Its code, where that is a number: gateways pass on a status so.
         faults: What could not be read.
     """
 
@@ -104,6 +105,7 @@ class Answer:
     logprobs: bool = False
     tools: bool = False
     error: str | None = None
+    error_code: int | None = None
     faults: tuple[Finding, ...] = ()
 
     @property

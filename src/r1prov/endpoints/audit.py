@@ -13,6 +13,14 @@ from datetime import UTC, datetime
 
 import r1prov
 from r1prov.endpoints.answer import Answer
+from r1prov.endpoints.benign import (
+    answers_repeated,
+    hidden_prompt,
+    judged_questions,
+    lenient,
+    temperature_ignored,
+    undecided,
+)
 from r1prov.endpoints.chat import ChatRequest
 from r1prov.endpoints.client import Client
 from r1prov.endpoints.comparison import (
@@ -30,7 +38,6 @@ from r1prov.endpoints.prompt_set import Prompt
 from r1prov.endpoints.question_run import (
     QUESTIONS,
     question_request,
-    question_result,
     score_replies,
 )
 from r1prov.endpoints.reference_trust import UsedReference
@@ -180,26 +187,29 @@ class Audit:
                 seed=self.plan.seed,
             )
             if had:
-                self.results.append(
-                    logprobs_result(
-                        recorded,
-                        samples.first_tokens,
-                        alpha=alpha,
-                        seed=self.plan.seed,
-                        names=names,
-                        requests=samples.requests,
-                        tokens=samples.tokens,
-                    )
+                found = logprobs_result(
+                    recorded,
+                    samples.first_tokens,
+                    alpha=alpha,
+                    seed=self.plan.seed,
+                    names=names,
+                    requests=samples.requests,
+                    tokens=samples.tokens,
                 )
+                self.results.append(self._excused(found))
             else:
-                self.not_run.append(NotRun(LOGPROBS, "the endpoint gives no log-probabilities"))
+                why = self.client.stopped or "the endpoint gives no log-probabilities"
+                self.not_run.append(NotRun(LOGPROBS, why))
         else:
             self.not_run.append(NotRun(LOGPROBS, "the reference holds none"))
         if self._certain(COMPLETIONS, "text-statistics"):
             return
         taken = Samples()
         texts = reference.completions()
-        total = self.plan.samples or max(len(one) for one in texts.values())
+        total = self.plan.samples or max((len(one) for one in texts.values()), default=0)
+        if not total:
+            self.not_run.append(NotRun(COMPLETIONS, "the reference holds none"))
+            return
         looks = plan_looks(alpha, min(self.plan.looks, total))
         done = 0
         for number, look in enumerate(looks, 1):
@@ -223,8 +233,25 @@ class Audit:
             )
             if rejects or self.client.stopped is not None:
                 break
+        if result.decisive and self.plan.claim is not None:
+            result = self._excused(result, answers_repeated(texts, taken.texts()))
+        if result.decisive and self.plan.claim is not None and self._going():
+            self.say("a control of the temperature")
+            cause, requests = temperature_ignored(self.client, prompts, reference.sampling)
+            result = self._excused(replace(result, requests=result.requests + requests), cause)
         self.results.append(result)
         self.results.append(text_result(texts, taken.texts(), seed=self.plan.seed, names=names))
+
+    def _excused(self, result: TestResult, cause: str | None = None) -> TestResult:
+        """The result, which does not decide if a harmless cause was seen.
+
+        Without a claim the question is whether answers are those of the reference, and nothing
+        else: then a difference needs no excuse.
+        """
+        if not result.decisive or self.plan.claim is None:
+            return result
+        cause = cause or hidden_prompt(self.results)
+        return result if cause is None else undecided(result, cause)
 
     def _tests(self) -> int:
         """Tests with a reference among which the error rate is shared."""
@@ -251,6 +278,12 @@ class Audit:
                 "the reference was recorded with another file of questions",
                 hint="give --questions the file that `endpoint record` was given",
             )
+        if questions.max_tokens != asked.max_tokens:
+            raise UsageError(
+                f"the reference was given {questions.max_tokens:,} tokens for each answer, and the "
+                f"endpoint would be given {asked.max_tokens:,}",
+                hint=f"--question-tokens {questions.max_tokens}: answers that are cut are wrong",
+            )
         return questions.right
 
     def _questions(self) -> None:
@@ -262,9 +295,11 @@ class Audit:
             question_request(one, asked.max_tokens) for one in asked.questions
         ]
         replies = self.client.ask_all(requests)
+        scored = score_replies(asked.questions, replies)
         self.results.append(
-            question_result(
-                score_replies(asked.questions, replies),
+            judged_questions(
+                scored,
+                lenient(scored, asked.questions, replies),
                 self._baseline(),
                 alpha=self.plan.alpha / self._tests(),
                 tolerated=asked.tolerated,

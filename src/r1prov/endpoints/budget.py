@@ -7,12 +7,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from r1prov.errors import InputError, LimitExceeded
+from r1prov.errors import BudgetSpent, InputError
 from r1prov.text import plural, printable, quoted
 
-
-class BudgetSpent(LimitExceeded):
-    """The next request would go beyond what the user allowed."""
+_PRICES = ("prompt", "completion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +84,30 @@ def parse_prices(raw: bytes, *, model: str, subject: str) -> Prices:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"no TOML: {error}", subject=subject) from None
     currency = value.get("currency", "USD")
+    if not isinstance(currency, str) or not currency.strip():
+        raise InputError('`currency` is no name of one, such as "USD"', subject=subject)
+    for name, row in value.items():
+        if name != "currency":
+            _check_row(name, row, subject)
     row = value.get(model, value.get("*"))
-    if not isinstance(row, dict) or not isinstance(currency, str):
+    if not isinstance(row, dict):
         raise InputError(
             f"has no prices of {quoted(model)}",
             subject=subject,
             hint='write: ["MODEL"], and below it prompt = 0.55 and completion = 2.19',
         )
-    prompt, completion = (_price(row, name, subject) for name in ("prompt", "completion"))
+    prompt, completion = (_price(row, name, subject) for name in _PRICES)
     return Prices(prompt, completion, currency)
+
+
+def _check_row(model: str, row: object, subject: str) -> None:
+    """Refuse what is no row of prices: a slip of the pen must not make a run look cheap."""
+    if not isinstance(row, dict) or set(row) != set(_PRICES):
+        raise InputError(
+            f"the prices of {quoted(model)} are not just prompt and completion", subject=subject
+        )
+    for name in _PRICES:
+        _price(row, name, subject)
 
 
 def _price(row: Mapping[str, object], name: str, subject: str) -> float:
@@ -107,8 +120,8 @@ def _price(row: Mapping[str, object], name: str, subject: str) -> float:
 class Budget:
     """Counts what is spent, and refuses what would be too much. Safe to use from threads.
 
-    A request holds its estimate until the endpoint has counted. An endpoint that counts too little
-    bills too little; where it does not count, the estimate stays.
+    A request holds its estimate until the endpoint has counted, and more while its stream runs on.
+    Where it does not count, what was held stays spent.
 
     Args:
         max_requests: Retries included; None for no cap.
@@ -138,11 +151,28 @@ class Budget:
             spent = self.tokens + self._held
             if self.max_tokens is not None and spent + tokens > self.max_tokens:
                 raise BudgetSpent(
-                    f"of the budget of {self.max_tokens:,} tokens {self.max_tokens - spent:,} are "
-                    f"left, and the next request may need {tokens:,}",
+                    f"of the budget of {self.max_tokens:,} tokens "
+                    f"{max(0, self.max_tokens - spent):,} are left, and the next request may need "
+                    f"{tokens:,}",
                     hint="raise --max-tokens, and go on with --resume",
                 )
             self.requests += 1
+            self._held += tokens
+
+    def extend(self, tokens: int) -> None:
+        """Allow so many tokens more for a request whose answer runs on.
+
+        Raises:
+            BudgetSpent: It would be too much.
+        """
+        with self._lock:
+            spent = self.tokens + self._held
+            if self.max_tokens is not None and spent + tokens > self.max_tokens:
+                raise BudgetSpent(
+                    f"an answer ran over what it was allowed, and over what is left of the budget "
+                    f"of {self.max_tokens:,} tokens",
+                    hint="the endpoint does not heed `max_tokens`",
+                )
             self._held += tokens
 
     def settle(self, held: int, spent: int) -> None:

@@ -20,8 +20,8 @@ from r1prov.responses.exchange_file import check_url
 from r1prov.text import quoted
 
 _PATH = "/chat/completions"
-# Text of no known tokenizer has more tokens than half its UTF-8 bytes, but for rare scripts.
-_BYTES_A_TOKEN = 2
+# Of a chat template, a system prompt not counted in.
+_TEMPLATE_TOKENS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,8 @@ class ChatRequest:
         temperature: None leaves it to the endpoint.
         stream: Whether to ask for a stream, with its token counts.
         fields: What else goes into the body.
+        prompt_tokens: What the prompt takes at most, if that is known; else as many as it has
+            bytes, for no tokenizer has more.
     """
 
     prompt: str
@@ -44,6 +46,7 @@ class ChatRequest:
     temperature: float | None = None
     stream: bool = False
     fields: Mapping[str, object] = field(default_factory=dict)
+    prompt_tokens: int | None = None
 
     def body(self, model: str, *, include_usage: bool = True) -> bytes:
         """The request body: the same bytes for the same request, so that a log can answer it."""
@@ -59,14 +62,17 @@ class ChatRequest:
             value["stream"] = True
             if include_usage:
                 value["stream_options"] = {"include_usage": True}
-        return json.dumps(value | dict(self.fields), ensure_ascii=False).encode()
+        # A name from a command line need not be UTF-8.
+        return json.dumps(value | dict(self.fields), ensure_ascii=False).encode(errors="replace")
 
     @cached_property
     def prompt_estimate(self) -> int:
-        """Tokens that the prompt has at most, roughly: for a budget, before anyone counted."""
+        """Tokens that the prompt has at most: for a budget, before anyone counted."""
+        if self.prompt_tokens is not None:
+            return self.prompt_tokens
         messages = self.fields.get("messages")
         text = self.prompt if messages is None else json.dumps(messages, ensure_ascii=False)
-        return math.ceil(len(text.encode(errors="replace")) / _BYTES_A_TOKEN) + 16
+        return len(text.encode(errors="replace")) + _TEMPLATE_TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,11 +14,10 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from r1prov.endpoints.budget import Budget, BudgetSpent
+from r1prov.endpoints.attempt import Attempt, Hold, retry_after, seconds, spent
+from r1prov.endpoints.budget import Budget
 from r1prov.endpoints.chat import (
     ChatRequest,
     Reply,
@@ -27,11 +26,28 @@ from r1prov.endpoints.chat import (
     models_url,
     no_answer,
 )
-from r1prov.endpoints.journal import RETRIED, Arrivals, Journal, append_times
-from r1prov.endpoints.wire import Keeper, LastExchange, Manners, http_client
-from r1prov.errors import Unreadable
-from r1prov.limits import ANSWER_SECONDS, MAX_ANSWER_BYTES, MAX_RETRY_AFTER_SECONDS
-from r1prov.responses.exchange import Exchange, field_values
+from r1prov.endpoints.journal import (
+    RETRIED,
+    Journal,
+    append_times,
+    broke_off,
+)
+from r1prov.endpoints.wire import (
+    Deadline,
+    Keeper,
+    LastExchange,
+    Manners,
+    http_client,
+    sent_url,
+)
+from r1prov.errors import BudgetSpent, Unreadable
+from r1prov.limits import (
+    ANSWER_SECONDS,
+    MAX_ANSWER_BYTES,
+    MAX_ARRIVALS,
+    MAX_RETRY_AFTER_SECONDS,
+)
+from r1prov.responses.exchange import Exchange
 from r1prov.responses.redaction import redact_url
 from r1prov.text import quoted
 
@@ -44,17 +60,9 @@ _MAX_BACKOFF = 60.0
 # How soon a pause ends once the run is interrupted.
 _NAP = 0.2
 _INTERRUPTED = "interrupted"
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """One request on the wire and what became of it."""
-
-    exchange: Exchange | None = None
-    arrivals: Arrivals = ()
-    seconds: float | None = None
-    problem: str | None = None
-    retry_after: float | None = None
+# Statuses of servers that know no `stream_options`: some say it is malformed, some that it is
+# not to be processed.
+_UNKNOWN_FIELD = frozenset({400, 422})
 
 
 @dataclass(slots=True)
@@ -64,6 +72,7 @@ class _State:
     number: int = 0
     failures: int = 0
     not_before: float = 0.0
+    next_slot: float = 0.0
     include_usage: bool = True
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -98,19 +107,24 @@ class Client:
         manners: Manners | None = None,
         journal: Journal | None = None,
     ) -> None:
-        self.url = completions_url(url)
         self.model = model
         self.budget = budget or Budget()
         self.manners = manners or Manners()
         self.stopped: str | None = None
         self.replayed = 0
-        self._models_url = models_url(url)
-        self._shown = redact_url(self.url)[0]
+        self._key = key
         self._log = log
         self._journal = journal
         self._last = LastExchange()
         self._state = _State()
-        self._http = http_client(Keeper(log, self._last), key, self.manners)
+        asked, listed = completions_url(url), models_url(url)
+        self._deadline = Deadline()
+        self._http = http_client(
+            Keeper(log, self._last, key), key, self.manners, self._deadline, self._interrupted
+        )
+        self.url = sent_url(self._http, asked)
+        self._models_url = listed
+        self._shown = redact_url(self.url)[0]
 
     def __enter__(self) -> Client:
         return self
@@ -129,14 +143,27 @@ class Client:
         return str(self._log.head())
 
     def models(self) -> Exchange:
-        """The answer to `GET …/models`.
+        """The answer to `GET …/models`, asked for again where that may help.
 
         Raises:
-            Unreadable: None came.
+            Unreadable: None came, or the endpoint refuses the key.
         """
-        done = self._send("GET", self._models_url, b"")
-        if done.exchange is None:
-            raise Unreadable(done.problem or "no answer", subject=self._shown)
+        done = Attempt(problem="no answer")
+        for attempt in range(self.manners.retries + 1):
+            self._wait()
+            done = self._send("GET", self._models_url, b"")
+            late = (done.retry_after or 0.0) > MAX_RETRY_AFTER_SECONDS
+            if done.problem is None or not done.again or late:
+                break
+            if attempt < self.manners.retries:
+                self._put_off(attempt, done.retry_after)
+        status = 0 if done.exchange is None else done.exchange.response.status
+        if done.exchange is None or (done.problem is not None and status != 404):
+            raise Unreadable(
+                done.problem or "no answer",
+                subject=self._shown,
+                hint="name the model with --model, and no list of models is asked for",
+            )
         return done.exchange
 
     def ask_all(self, requests: Sequence[ChatRequest]) -> list[Reply]:
@@ -157,6 +184,9 @@ class Client:
         """Let no thread send or read any more."""
         self.stopped = _INTERRUPTED
 
+    def _interrupted(self) -> bool:
+        return self.stopped == _INTERRUPTED
+
     def ask(self, request: ChatRequest) -> Reply:
         """Ask one request, again where that may help.
 
@@ -175,19 +205,26 @@ class Client:
         else:
             self.replayed += 1
         exchange = done.exchange
-        answer = (
-            no_answer(self.model)
-            if exchange is None
-            else answer_of(exchange, done.arrivals, number)
-        )
         return Reply(
             request=request,
-            answer=answer,
+            answer=no_answer(self.model)
+            if exchange is None
+            else answer_of(exchange, done.arrivals, number),
             exchange=exchange,
             number=number,
             seconds=done.seconds,
             recorded=recorded,
             problem=done.problem,
+        )
+
+    def declined(self, request: ChatRequest, why: str) -> Reply:
+        """Stands for the reply to a request that is not sent."""
+        return Reply(
+            request=request,
+            answer=no_answer(self.model),
+            exchange=None,
+            number=self._state.number,
+            problem=why,
         )
 
     def _bodies(self, request: ChatRequest) -> list[bytes]:
@@ -198,22 +235,25 @@ class Client:
             return [usual]
         return [usual, plain] if self._state.include_usage else [plain]
 
-    def _replayed(self, request: ChatRequest) -> _Attempt | None:
+    def _replayed(self, request: ChatRequest) -> Attempt | None:
         if self._journal is None:
             return None
-        for body in self._bodies(request):
+        bodies = self._bodies(request)
+        for body in bodies:
             found = self._journal.take(self.url, body)
             if found is None:
-                return None
-            if body is not self._bodies(request)[-1] and found.exchange.response.status == 400:
+                continue  # a run that had found out did not send the options again
+            if len(bodies) > 1 and body is bodies[0] and _is_unknown(found.exchange):
                 continue  # as in the run that is gone on with: asked again without the options
-            return _Attempt(found.exchange, found.arrivals, _seconds(found.exchange))
+            if len(bodies) > 1 and body is bodies[1]:
+                self._state.include_usage = False
+            return Attempt(found.exchange, found.arrivals, seconds(found.exchange))
         return None
 
-    def _sent(self, request: ChatRequest) -> _Attempt:
+    def _sent(self, request: ChatRequest) -> Attempt:
         bodies = self._bodies(request)
         done = self._retried(request, bodies[0])
-        refused = done.exchange is not None and done.exchange.response.status == 400
+        refused = done.exchange is not None and _is_unknown(done.exchange)
         if len(bodies) > 1 and refused and done.problem is None:
             # Some servers know `stream_options` no more than a stream's `usage`.
             plain = self._retried(request, bodies[1])
@@ -222,28 +262,28 @@ class Client:
                 return plain
         return done
 
-    def _retried(self, request: ChatRequest, body: bytes) -> _Attempt:
+    def _retried(self, request: ChatRequest, body: bytes) -> Attempt:
         held = request.prompt_estimate + (request.max_tokens or 0)
-        done = _Attempt(problem="not asked")
+        done = Attempt(problem="not asked")
         for attempt in range(self.manners.retries + 1):
             if self.stopped is not None:
-                return _Attempt(problem=self.stopped)
+                return Attempt(problem=self.stopped)
             self._wait()
             try:
                 self.budget.take(held)
             except BudgetSpent as error:
                 self.stopped = error.message
-                return _Attempt(problem=error.message)
+                return Attempt(problem=error.message)
+            hold = Hold(self.budget, request.max_tokens or held, held)
+            done = Attempt(problem="not asked")
             try:
-                done = self._send("POST", self.url, body)
+                done = self._send("POST", self.url, body, hold if request.stream else None)
             finally:
-                self.budget.settle(held, _spent(done, held))
-            if done.problem is None:
+                self.budget.settle(hold.tokens, spent(done, hold.tokens))
+            if done.problem is None or not done.again:
                 return done
             if done.retry_after is not None and done.retry_after > MAX_RETRY_AFTER_SECONDS:
                 self.stopped = f"the endpoint asks to be left alone for {done.retry_after:,.0f} s"
-                return done
-            if done.exchange is not None and not _may_retry(done.exchange):
                 return done
             if attempt < self.manners.retries:
                 self._put_off(attempt, done.retry_after)
@@ -259,93 +299,94 @@ class Client:
             self._state.not_before = max(self._state.not_before, until)
 
     def _wait(self) -> None:
-        while (left := self._state.not_before - time.monotonic()) > 0 and self.stopped is None:
+        """Wait until a pause is over, and for the turn that the limit of the rate gives."""
+        slot = 0.0
+        if self.manners.per_minute is not None:
+            with self._state.lock:
+                slot = max(time.monotonic(), self._state.next_slot, self._state.not_before)
+                self._state.next_slot = slot + 60.0 / self.manners.per_minute
+        while self.stopped is None:
+            left = max(self._state.not_before, slot) - time.monotonic()
+            if left <= 0:
+                return
             time.sleep(min(left, _NAP))
 
-    def _note(self, done: _Attempt) -> None:
+    def _note(self, done: Attempt) -> None:
         with self._state.lock:
             failed = done.exchange is None or done.problem is not None
             self._state.failures = self._state.failures + 1 if failed else 0
             if self._state.failures >= _GIVE_UP and self.stopped is None:
                 self.stopped = f"{_GIVE_UP} requests in a row failed: {done.problem}"
 
-    def _send(self, method: str, url: str, body: bytes) -> _Attempt:
+    def _send(self, method: str, url: str, body: bytes, hold: Hold | None = None) -> Attempt:
+        import httpcore
         import httpx
 
-        self._last.exchange = self._last.head = None
+        self._last.forget()
         arrivals: list[tuple[int, float]] = []
-        start, received, problem = time.monotonic(), 0, None
+        start, received, problem, again = time.monotonic(), 0, None, True
         headers = {"Content-Type": "application/json"} if body else {}
+        # A header takes little longer than a server may be silent, and the whole of it an hour.
+        self._deadline.at = start + 1.5 * self.manners.timeout
         try:
             with self._http.stream(method, url, content=body, headers=headers) as response:
+                self._deadline.at = start + ANSWER_SECONDS
                 for piece in response.iter_raw():
                     received += len(piece)
                     elapsed = time.monotonic() - start
-                    arrivals.append((received, elapsed))
-                    if self.stopped == _INTERRUPTED:
+                    if len(arrivals) < MAX_ARRIVALS:
+                        arrivals.append((received, elapsed))
+                    else:
+                        arrivals[-1] = (received, elapsed)
+                    if self._interrupted():
                         problem = _INTERRUPTED
                         break
                     if elapsed > ANSWER_SECONDS or received > MAX_ANSWER_BYTES:
                         problem = "the answer was too long, and not read to its end"
+                        again = False
                         break
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
-            problem = f"cannot reach {self._shown}: {_reason(error)}"
+                    if hold is not None:
+                        hold.feed(piece)
+        except BudgetSpent as error:
+            problem = self.stopped = error.message
+        except (
+            *(httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError),
+            *(httpcore.UnsupportedProtocol, httpcore.ConnectionNotAvailable),
+            *(httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError),
+        ) as error:
+            problem = f"cannot reach {self._shown}: {self._reason(error)}"
         exchange, head = self._last.exchange, self._last.head
+        if self._last.refused is not None:
+            problem = f"what {self._shown} answered cannot be kept: {self._last.refused}"
         if exchange is None:
-            return _Attempt(problem=problem or f"{self._shown} gave no answer")
-        done = _Attempt(exchange, tuple(arrivals), time.monotonic() - start, problem)
+            return Attempt(problem=problem or f"{self._shown} gave no answer", again=again)
+        done = Attempt(exchange, tuple(arrivals), time.monotonic() - start, problem, again=again)
         status = exchange.response.status
         if head is not None and status == 200 and problem is None:
             append_times(self._log.path, head, done.arrivals)
         if status in RETRIED:
             done.problem = f"status {status} of {self._shown}"
-            done.retry_after = _retry_after(exchange)
+            done.retry_after = retry_after(exchange)
         elif status in (401, 402, 403):
             done.problem = f"the endpoint refuses the key (status {status})"
+            done.again = False
         elif 300 <= status < 400:
             done.problem = f"status {status}: the endpoint sends elsewhere, and is not followed"
+            done.again = False
         elif status == 404:
             done.problem = f"{self._shown} is not there (status 404)"
+            done.again = False
+        elif status == 200 and body:
+            done.answer = answer_of(exchange, (), 0)
+            done.problem = problem or broke_off(done.answer)
         return done
 
-
-def _may_retry(exchange: Exchange) -> bool:
-    """Whether the same request may fare better; a stream that broke off may."""
-    return exchange.response.status in RETRIED or not exchange.response.complete
-
-
-def _reason(error: Exception) -> str:
-    return quoted(str(error) or type(error).__name__, limit=200)
+    def _reason(self, error: Exception) -> str:
+        """What went wrong, without the key: a server can send it back within a header."""
+        text = str(error) or type(error).__name__
+        return quoted(text.replace(self._key, "[API key]") if self._key else text, limit=200)
 
 
-def _spent(done: _Attempt, held: int) -> int:
-    """Tokens of a request as the endpoint counted them, or what was held for it."""
-    exchange = done.exchange
-    if exchange is None or exchange.response.status != 200:
-        return 0  # refused requests are not billed
-    usage = answer_of(exchange, (), 0).usage
-    if usage is None or usage.prompt_tokens is None:
-        return held
-    return usage.prompt_tokens + (usage.completion_tokens or 0)
-
-
-def _seconds(exchange: Exchange) -> float | None:
-    if exchange.started_at is None or exchange.finished_at is None:
-        return None
-    return max(0.0, (exchange.finished_at - exchange.started_at).total_seconds())
-
-
-def _retry_after(exchange: Exchange) -> float | None:
-    """Seconds of a `Retry-After` (RFC 9110 section 10.2.3); None if absent or malformed."""
-    values = field_values(exchange.response.headers, "retry-after")
-    if not values:
-        return None
-    if values[0].isascii() and values[0].isdigit() and len(values[0]) < 10:
-        return float(values[0])
-    try:
-        then = parsedate_to_datetime(values[0])
-    except (ValueError, IndexError, OverflowError):
-        return None
-    if then.tzinfo is None:
-        then = then.replace(tzinfo=UTC)
-    return max(0.0, (then - datetime.now(UTC)).total_seconds())
+def _is_unknown(exchange: Exchange) -> bool:
+    """Whether a request was refused for what stands in it."""
+    return exchange.response.status in _UNKNOWN_FIELD

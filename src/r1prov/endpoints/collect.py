@@ -34,6 +34,7 @@ class Collector:
     fingerprint: str | None = None
     finish_reason: str | None = None
     error: str | None = None
+    error_code: int | None = None
     usage: Usage | None = None
     shape: ReasoningShape = ReasoningShape.NONE
     spoken: bool = False
@@ -52,6 +53,7 @@ class Collector:
         problem = message.get("error")
         if problem is not None and problem != "":
             self.error = _error_text(problem)
+            self.error_code = _error_code(problem)
             return
         self.id = self._text(message, "id") or self.id
         self.model = self._text(message, "model") or self.model
@@ -159,6 +161,13 @@ class Collector:
             return text
         self.fault(f"{quoted(name)} is no string", None)
         return None
+
+
+def _error_code(problem: object) -> int | None:
+    code = problem.get("code") if isinstance(problem, dict) else None
+    if isinstance(code, str) and len(code) == 3 and code.isascii() and code.isdigit():
+        return int(code)
+    return code if type(code) is int else None
 
 
 def _error_text(problem: object) -> str:

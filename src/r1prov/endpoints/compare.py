@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import r1prov
+from r1prov.endpoints.benign import judged_questions, lenient
 from r1prov.endpoints.client import Client
 from r1prov.endpoints.comparison import (
     COMPLETIONS,
@@ -28,7 +29,6 @@ from r1prov.endpoints.question_run import (
     QUESTIONS,
     Scored,
     question_request,
-    question_result,
     score_replies,
 )
 from r1prov.endpoints.reference import Sampling
@@ -220,8 +220,9 @@ class Comparison:
         pairs = ask_by_turns(self._clients, requests, seed=self.plan.seed)
         scored: list[Scored] = [score_replies(asked.questions, side) for side in pairs]
         self.results.append(
-            question_result(
+            judged_questions(
                 scored[1],
+                lenient(scored[1], asked.questions, pairs[1]),
                 scored[0].right,
                 alpha=alpha,
                 tolerated=asked.tolerated,

@@ -6,12 +6,13 @@ results with sizes, error rates and what else they could mean.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from r1prov.endpoints.answer import Answer, Part
+from r1prov.endpoints.equality import EqualityResult, compare_completions
 from r1prov.endpoints.equality import Samples as Texts
-from r1prov.endpoints.equality import compare_completions
 from r1prov.endpoints.logprobs import LogprobSamples, compare_logprobs
 from r1prov.endpoints.result import ErrorRates, Outcome, TestResult
 from r1prov.endpoints.sampling import Samples
@@ -32,6 +33,7 @@ _BENIGN = (
     "a cache that answers a repeated prompt with one answer",
     "quantized weights that the operator tells of",
     "a reasoning budget that cuts the reasoning short",
+    "a newer release behind the same name, as R1-0528 was once behind R1's",
 )
 _CANNOT_TELL = (
     "why the sides differ",
@@ -74,6 +76,10 @@ def completions_result(
         found = compare_completions(reference, texts, kernel=kernel, seed=seed)
     except UsageError as error:
         return _untestable(COMPLETIONS, error.message, samples.requests + other_requests), False
+    least = smallest_p_value(found)
+    if least > looks[-1].alpha:  # silence would be read as an answer
+        why = f"{found.other:,} against {found.reference:,} completions are too few to tell"
+        return _untestable(COMPLETIONS, why, samples.requests + other_requests), False
     rejects = found.p_value <= looks[-1].alpha
     summary = (
         f"completions of {names.other} "
@@ -124,6 +130,17 @@ def completions_result(
         cannot_tell=_CANNOT_TELL,
     )
     return result, rejects
+
+
+def smallest_p_value(found: EqualityResult) -> float:
+    """The smallest p-value that a test with so many completions could have come to.
+
+    Where both sides have as many of every prompt, each labelling and its opposite have one
+    statistic.
+    """
+    labellings = math.prod(math.comb(one.reference + one.other, one.other) for one in found.prompts)
+    mirrored = 2 if all(one.reference == one.other for one in found.prompts) else 1
+    return max(mirrored / labellings, 1 / (1 + found.permutations))
 
 
 def logprobs_result(

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1prov.endpoints.chat import request_id
+from r1prov.endpoints.answer import Answer
+from r1prov.endpoints.chat import answer_of, request_id
 from r1prov.errors import JsonError, NotFound, R1ProvError, Unreadable
 from r1prov.formats.strictjson import parse_json
 from r1prov.limits import MAX_ARRIVALS_LINE_BYTES
@@ -23,12 +25,16 @@ from r1prov.responses.exchange import Exchange
 from r1prov.responses.exchange_file import exchange_of_value
 from r1prov.responses.log_check import read_records
 from r1prov.responses.log_record import Head, reading
+from r1prov.responses.redaction import redact_url
+from r1prov.text import quoted
 
 Arrivals = tuple[tuple[int, float], ...]
 # Statuses after which the same request may be answered: it was not.
 RETRIED = frozenset({408, 409, 425, 429, *range(500, 600)})
 # And those that are about the key: another run may have a better one.
 _REFUSED_KEY = frozenset({401, 402, 403})
+# About the address: the model may be loaded by then.
+_ELSEWHERE = frozenset({404, *range(300, 400)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +72,50 @@ class Journal:
             if not is_answered(exchange) or exchange.request.body is None:
                 continue
             self.exchanges += 1
-            key = request_id(exchange.request.url, exchange.request.body)
+            key = _id(exchange.request.url, exchange.request.body)
             found = Recorded(exchange, times.get(record.head.digest, ()))
             self._answers.setdefault(key, deque()).append(found)
 
     def take(self, url: str, body: bytes) -> Recorded | None:
         """The next answer to that request; None where it has to be asked."""
         with self._lock:
-            found = self._answers.get(request_id(url, body))
-            return found.popleft() if found else None
+            found = self._answers.get(_id(url, body))
+            while found:
+                one = found.popleft()
+                # Only now, for it takes time: an answer that broke off was asked for again.
+                if broke_off(answer_of(one.exchange, (), 0)) is None:
+                    return one
+            return None
+
+
+def _id(url: str, body: bytes) -> str:
+    """Secrets of the URL are not in the log."""
+    return request_id(redact_url(url)[0], body)
 
 
 def is_answered(exchange: Exchange) -> bool:
     """Whether an exchange is an answer to its request, be it a refusal of the request itself."""
     status = exchange.response.status
-    if status in RETRIED or status in _REFUSED_KEY:
+    if status in RETRIED or status in _REFUSED_KEY or status in _ELSEWHERE:
         return False
     return exchange.response.complete and exchange.response.body is not None
+
+
+def broke_off(answer: Answer) -> str | None:
+    """Why an answer of status 200 is none, and may come if it is asked for again.
+
+    A stream is cut where no length and no last chunk shows it, and gateways tell within a good
+    answer that the server behind them failed.
+    """
+    if answer.status != 200:
+        return None
+    if answer.error is not None:
+        if answer.deltas or answer.error_code in RETRIED:
+            return f"the answer ends with an error: {quoted(answer.error, limit=200)}"
+        return None
+    if answer.streamed and not answer.complete:
+        return "the stream ended before the answer did"
+    return None
 
 
 def times_path(log: Path) -> Path:
@@ -99,10 +132,15 @@ def append_times(log: Path, head: Head, arrivals: Arrivals) -> None:
     value = {"record": head.number, "digest": head.digest, "arrivals": _rounded(arrivals)}
     line = json.dumps(value, separators=(",", ":")).encode() + b"\n"
     path = times_path(log)
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, 0o600)
         try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise Unreadable(f"{path} is no regular file", subject=str(path))
+            if found.st_size and os.pread(descriptor, 1, found.st_size - 1) != b"\n":
+                line = b"\n" + line  # the last line of a run that was killed takes no other along
             os.write(descriptor, line)
         finally:
             os.close(descriptor)

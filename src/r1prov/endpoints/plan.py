@@ -123,7 +123,12 @@ class Plan:
 
     def context_request(self) -> ChatRequest:
         """One prompt as long as the context."""
-        return ChatRequest(prompt=context_prompt(), max_tokens=1, temperature=0.0)
+        return ChatRequest(
+            prompt=context_prompt(),
+            max_tokens=1,
+            temperature=0.0,
+            prompt_tokens=CONTEXT_TOKENS * 3 // 2,  # tokenizers count English much alike
+        )
 
 
 def requests_cost(requests: Sequence[ChatRequest]) -> Estimate:
@@ -157,7 +162,7 @@ def estimate(
         if plan.parameters:
             total += requests_cost(plan.parameter_requests())
         if plan.context:
-            total += Estimate(1, CONTEXT_TOKENS, 1)
+            total += requests_cost([plan.context_request()])
     if sampling is not None:
         completions = [completion_request(one.text, sampling) for one in prompts]
         total += requests_cost(completions) * samples

@@ -86,6 +86,7 @@ def read_answer(exchange: Exchange, *, arrivals: Arrivals = (), name: str = "ans
         logprobs=collector.logprobs,
         tools=collector.tools,
         error=collector.error,
+        error_code=collector.error_code,
         faults=tuple(faults),
     )
 

@@ -71,11 +71,13 @@ class Sampling:
     Attributes:
         max_tokens: Of the completion.
         temperature: As sent.
+        top_p: As sent; None leaves it to the server, which may take what the model's files say.
         top_logprobs: How many tokens were listed; 0 if none were asked for.
     """
 
     max_tokens: int = 48
     temperature: float = 1.0
+    top_p: float | None = None
     top_logprobs: int = 0
 
 
@@ -157,6 +159,7 @@ def write_reference(reference: EndpointReference) -> bytes:
         "sampling": {
             "max_tokens": reference.sampling.max_tokens,
             "temperature": reference.sampling.temperature,
+            "top_p": reference.sampling.top_p,
             "top_logprobs": reference.sampling.top_logprobs,
         },
         "weights": None
@@ -224,6 +227,7 @@ def parse_reference(raw: bytes, *, subject: str) -> EndpointReference:
         sampling=Sampling(
             max_tokens=sampling.count("max_tokens"),
             temperature=sampling.number("temperature"),
+            top_p=sampling.number_or_none("top_p") if "top_p" in sampling.left else None,
             top_logprobs=sampling.count("top_logprobs"),
         ),
         prompts=tuple(_prompt(one, subject) for one in top.items("prompts", MAX_REFERENCE_PROMPTS)),

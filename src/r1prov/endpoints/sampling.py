@@ -40,7 +40,8 @@ class Samples:
 
     def add(self, prompt: str, reply: Reply) -> None:
         """Keep the completion of a reply, if it is one."""
-        if not reply.usable:
+        # What a filter cut says what the filter is, not what the model is.
+        if not reply.usable or reply.answer.finish_reason == "content_filter":
             self.failed += 1
             return
         self._count(reply)
@@ -76,7 +77,10 @@ def completion_of(reply: Reply) -> Completion:
 def completion_request(prompt: str, sampling: Sampling) -> ChatRequest:
     """A request for one completion."""
     return ChatRequest(
-        prompt=prompt, max_tokens=sampling.max_tokens, temperature=sampling.temperature
+        prompt=prompt,
+        max_tokens=sampling.max_tokens,
+        temperature=sampling.temperature,
+        fields={} if sampling.top_p is None else {"top_p": sampling.top_p},
     )
 
 
@@ -186,10 +190,16 @@ def _ask(
     if len(clients) == 1:
         return clients[0].ask_all(requests)
     workers = min(one.manners.concurrency for one in clients)
+
+    def ask(client: Client, request: ChatRequest) -> Reply:
+        # What one side is asked is of no use without the other.
+        why = next((one.stopped for one in clients if one.stopped is not None), None)
+        return client.ask(request) if why is None else client.declined(request, why)
+
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="r1prov-endpoint") as pool:
         jobs = [clients[t.side] for t in turns]
         try:
-            return list(pool.map(Client.ask, jobs, requests))
+            return list(pool.map(ask, jobs, requests))
         except BaseException:
             for client in clients:
                 client.interrupt()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ class PersonaServer:
         swap_after: Requests that each but the last answers.
         requests: Bodies of the requests so far.
         refuses: Whether it refuses what DeepSeek's API did.
+        mixed: Whether each request goes to any of the speakers, as gateways retry elsewhere.
     """
 
     speakers: Sequence[Speaker]
@@ -35,6 +37,7 @@ class PersonaServer:
     refuses: bool = True
     url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
+    mixed: random.Random | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, body: dict[str, Any]) -> tuple[Speaker, int]:
@@ -42,6 +45,8 @@ class PersonaServer:
         with self._lock:
             self.requests.append(body)
             number = len(self.requests)
+            if self.mixed is not None:
+                return self.mixed.choice(self.speakers), number
         turn = 0 if self.swap_after is None else (number - 1) // self.swap_after
         return self.speakers[min(turn, len(self.speakers) - 1)], number
 
@@ -113,7 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, speaker: Speaker, number: int, body: dict[str, Any], prompt: str) -> None:
         persona = speaker.persona
-        reasoning, content, cut = speaker.say(prompt, body.get("max_tokens"))
+        reasoning, content, finish = speaker.answer(prompt, body)
+        cut = finish == "length"
         used = speaker.prompt_tokens(prompt), speaker.completion_tokens(reasoning, content)
         usage = None
         if used[0] is not None and used[1] is not None:
@@ -128,7 +134,6 @@ class _Handler(BaseHTTPRequestHandler):
             "model": body.get("model"),
             "system_fingerprint": persona.fingerprint,
         }
-        finish = "length" if cut else "stop"
         if body.get("stream"):
             self._stream(speaker, head, (reasoning, content, finish), usage)
             return

@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from persona_corpus import write
 
@@ -141,6 +142,11 @@ class Speaker:
     def logprobs(self, prompt: str, body: Mapping[str, object]) -> object:
         """Log-probabilities, as a choice has them; a persona that computes nothing has none."""
         return None
+
+    def answer(self, prompt: str, body: Mapping[str, Any]) -> tuple[str, str, str]:
+        """Reasoning, content and `finish_reason` of the answer to a request."""
+        reasoning, content, cut = self.say(prompt, body.get("max_tokens"))
+        return reasoning, content, "length" if cut else "stop"
 
     def say(self, prompt: str, tokens: int | None) -> tuple[str, str, bool]:
         """Reasoning, content, and whether `max_tokens` cut the answer off."""

@@ -10,17 +10,23 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+# What servers answer to a field that they do not know.
+UNKNOWN = {"no-options": 400, "not-processable": 422}
+
 
 class Told:
     """What the server does with each request in turn; the last for all that follow."""
 
     def __init__(self) -> None:
         self.script = ["ok"]
+        self.models = ["m"]
+        self.listed = 0
         self.seen: list[dict[str, Any]] = []
         self.at: list[float] = []
         self.headers: list[dict[str, str]] = []
-        self.under_way = self.most = 0
+        self.under_way = self.most = self.events = 0
         self.lock = threading.Lock()
+        self.over = threading.Event()
         self.url = ""
 
     def take(self, body: dict[str, Any], headers: Mapping[str, str]) -> str:
@@ -40,6 +46,14 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         pass
 
+    def do_GET(self) -> None:
+        step = self.told.models.pop(0) if len(self.told.models) > 1 else self.told.models[0]
+        self.told.listed += 1
+        if step.isdigit():
+            self.send(int(step), {"error": {"message": "no"}})
+        else:
+            self.send(200, {"data": [{"id": one} for one in step.split()]})
+
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers["Content-Length"]))
         body = json.loads(raw)
@@ -55,8 +69,24 @@ class Handler(BaseHTTPRequestHandler):
         status, _, rest = step.partition(" ")
         if step == "slow":
             time.sleep(0.1)
-        if step == "no-options" and "stream_options" in body:
-            self.send(400, {"error": {"message": "unknown field stream_options"}})
+        if step == "stall":
+            self.told.over.wait(30)
+        if step in UNKNOWN and "stream_options" in body:
+            self.send(UNKNOWN[step], {"error": {"message": "unknown field stream_options"}})
+        elif step == "error-200":  # a gateway that passes on what the server behind it said
+            self.send(200, {"error": {"message": "overloaded", "code": 529}})
+        elif step == "refused-200":
+            self.send(200, {"error": {"message": "no such parameter", "code": 400}})
+        elif step == "echo":
+            self.send(400, {"error": {"message": f"bad key: {self.headers['Authorization']}"}})
+        elif step in ("error-on-the-way", "unmarked-end"):
+            self.begin_stream()
+            self.piece(b'data: {"choices":[{"delta":{"content":"half"}}]}\n\n')
+            if step == "error-on-the-way":
+                self.piece(b'data: {"error":{"message":"upstream gone","code":"502"}}\n\n')
+            self.wfile.write(b"0\r\n\r\n")
+        elif step == "runs-on":
+            self.run_on()
         elif step in ("drop", "cut"):
             if step == "cut":
                 self.begin_stream()
@@ -72,10 +102,25 @@ class Handler(BaseHTTPRequestHandler):
             answer: dict[str, Any] = {
                 "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]
             }
-            if step != "uncounted":
+            if step == "free":
+                answer["usage"] = {"prompt_tokens": 5, "completion_tokens": 0}
+                message["content"] = "word " * 40
+            elif step != "uncounted":
                 counts = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
                 answer["usage"] = counts
             self.send(200, answer)
+
+    def run_on(self) -> None:
+        """A stream without an end, for as long as somebody reads it."""
+        self.begin_stream()
+        event = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+        while True:
+            try:
+                self.piece(event * 10)
+            except OSError:
+                return
+            self.told.events += 10
+            time.sleep(0.001)
 
     def begin_stream(self) -> None:
         self.send_response(200)
@@ -121,6 +166,7 @@ def serving(*script: str) -> Iterator[Told]:
     try:
         yield told
     finally:
+        told.over.set()
         http.shutdown()
         http.server_close()
         thread.join(10)
