@@ -65,7 +65,12 @@ def place(tmp_path, monkeypatch):
     Path("facts.jsonl").write_text(
         "\n".join(
             json.dumps(
-                {"prompt": f"What is {a} times {b}?", "expected": str(a * b), "scorer": "numeric"}
+                {
+                    # So that half of the small model's answers are not cut short.
+                    "prompt": f"What is {a} times {b}? Answer with the number alone.",
+                    "expected": str(a * b),
+                    "scorer": "numeric",
+                }
             )
             for a, b in questions
         )
@@ -183,7 +188,7 @@ def test_a_relay_that_counts_and_cuts_anew_passes_token_tests_and_not_the_others
     honest = start("honest-r1")
     honest.speakers = [KnowingSpeaker(one.persona, one.tokenizers) for one in honest.speakers]
     out = ("--out", "r1.json", *FEW)
-    asked = ("--questions", "facts.jsonl", "--question-tokens", 24)
+    asked = ("--questions", "facts.jsonl", "--question-tokens", 40)
     assert command("record", honest.url, *out, *asked) == 0
     relay = start("distill-recount-rechunk")
     speaker = RelaySpeaker(relay.speakers[0].persona, tokenizers)

@@ -18,7 +18,13 @@ from r1prov.endpoints.result import ErrorRates, Outcome, TestResult
 from r1prov.endpoints.sampling import Samples
 from r1prov.endpoints.sequential import Look
 from r1prov.endpoints.text_statistics import compare_texts
-from r1prov.endpoints.timing import StreamTimes, describe_times, phases
+from r1prov.endpoints.timing import (
+    MIN_MODALITY_SAMPLES,
+    MODALITY_LEVEL,
+    StreamTimes,
+    describe_times,
+    phases,
+)
 from r1prov.errors import UsageError
 from r1prov.verify.findings import Finding, finding
 
@@ -295,7 +301,7 @@ def timing_result(times: Mapping[str, Sequence[float]], *, answers: int, side: s
     if not times:
         return _untestable(name, "no streamed answer with times", 0)
     statistics: dict[str, float] = {}
-    peaks = []
+    peaks, few = [], []
     for kind, seconds in times.items():
         found = describe_times(seconds)
         key = kind.replace(" ", "_")
@@ -303,17 +309,23 @@ def timing_result(times: Mapping[str, Sequence[float]], *, answers: int, side: s
         statistics |= {
             f"{key}_q{share:.0%}"[:-1]: value for share, value in found.quantiles.items()
         }
+        statistics[f"{key}_together"] = float(found.together)
         if found.modality is not None:
+            statistics[f"{key}_dip_samples"] = float(found.modality.samples)
             statistics[f"{key}_dip"] = found.modality.dip
             statistics[f"{key}_dip_p_value"] = found.modality.p_value
-            if found.modality.p_value <= 0.01:
+            if found.modality.p_value <= MODALITY_LEVEL:
                 peaks.append(kind)
+        else:
+            few.append(kind)
     first, total = times.get("first piece", ()), times["total"]
     summary = f"{len(total):,} answers took {describe_times(total).quantiles[0.5]:.2f} s (median)"
     if first:
         summary += f", the first piece {describe_times(first).quantiles[0.5]:.2f} s"
     if peaks:
         summary += f"; more than one peak: {', '.join(peaks)}"
+    if few:
+        summary += f"; too few for peaks (below {MIN_MODALITY_SAMPLES}): {', '.join(few)}"
     return TestResult(
         name=name,
         outcome=Outcome.DESCRIPTION,

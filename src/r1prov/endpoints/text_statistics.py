@@ -165,15 +165,23 @@ def compare_texts(
             if all(side.size for side in sides):
                 pairs.append(sides)
         if pairs:
-            found.append(_difference(name, pairs, resamples, random))
+            found.append(difference_of(name, pairs, resamples, random))
     if not found:
         raise UsageError("no prompt was answered with text on both sides")
     return tuple(found)
 
 
-def _difference(
+def difference_of(
     name: str, pairs: list[list[np.ndarray]], resamples: int, random: np.random.Generator
 ) -> TextDifference:
+    """One statistic of both sides.
+
+    Args:
+        name: Of the statistic.
+        pairs: A prompt's values on the side of the reference and on the other, of shape (answers,).
+        resamples: Of the bootstrap, and of the permutations.
+        random: Where chance comes from.
+    """
     import numpy as np
 
     means = np.array([[side.mean() for side in pair] for pair in pairs])
