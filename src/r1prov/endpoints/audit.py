@@ -33,6 +33,7 @@ from r1prov.endpoints.comparison import (
     times_of,
     timing_result,
 )
+from r1prov.endpoints.equality import chosen_kernel
 from r1prov.endpoints.plan import Plan
 from r1prov.endpoints.prompt_set import Prompt
 from r1prov.endpoints.question_run import (
@@ -110,7 +111,10 @@ class Audit:
             UsageError: It does not.
         """
         self._baseline()
-        if self.reference is None or self.plan.claim is None:
+        if self.reference is None:
+            return
+        chosen_kernel(self.plan.kernel, self.tokenizer)
+        if self.plan.claim is None:
             return
         model = self.reference.reference.model
         if model.lower() != self.plan.claim.lower():
@@ -228,6 +232,7 @@ class Audit:
                 taken,
                 looks[:number],
                 kernel=self.plan.kernel,
+                tokenizer=self.tokenizer,
                 seed=self.plan.seed,
                 names=names,
             )

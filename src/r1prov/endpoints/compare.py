@@ -23,6 +23,7 @@ from r1prov.endpoints.comparison import (
     times_of,
     timing_result,
 )
+from r1prov.endpoints.equality import chosen_kernel
 from r1prov.endpoints.plan import Plan
 from r1prov.endpoints.prompt_set import Prompt
 from r1prov.endpoints.question_run import (
@@ -82,6 +83,7 @@ class Comparison:
             Unreadable: The log cannot be written.
         """
         started = datetime.now(UTC)
+        chosen_kernel(self.plan.kernel, self.tokenizer)
         if self.plan.claim is not None:
             self._tokens(self.plan.claim)
         alpha = self.plan.alpha / (2 + (self.plan.asked is not None))
@@ -191,6 +193,7 @@ class Comparison:
                 sides[1],
                 looks[:number],
                 kernel=self.plan.kernel,
+                tokenizer=self.tokenizer,
                 seed=self.plan.seed,
                 names=_NAMES,
                 other_requests=sides[0].requests,

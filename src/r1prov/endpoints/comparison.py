@@ -25,7 +25,8 @@ from r1prov.endpoints.timing import (
     describe_times,
     phases,
 )
-from r1prov.errors import UsageError
+from r1prov.endpoints.tokens.tokenizer import TextTokenizer
+from r1prov.errors import LimitExceeded, UsageError
 from r1prov.verify.findings import Finding, finding
 
 COMPLETIONS, LOGPROBS = "completions", "log-probabilities"
@@ -63,6 +64,7 @@ def completions_result(
     kernel: str,
     seed: int,
     names: Names,
+    tokenizer: TextTokenizer | None = None,
     other_requests: int = 0,
 ) -> tuple[TestResult, bool]:
     """The equality test at the latest of some looks, and whether it rejects there.
@@ -74,13 +76,14 @@ def completions_result(
         kernel: Name of the kernel.
         seed: Of the permutations.
         names: Of the sides.
+        tokenizer: For the kernel on tokens.
         other_requests: Requests to the trusted side, if it is an endpoint too.
     """
     alpha = sum(one.alpha for one in looks)
     texts = samples.texts()
     try:
-        found = compare_completions(reference, texts, kernel=kernel, seed=seed)
-    except UsageError as error:
+        found = compare_completions(reference, texts, kernel=kernel, tokenizer=tokenizer, seed=seed)
+    except (UsageError, LimitExceeded) as error:
         return _untestable(COMPLETIONS, error.message, samples.requests + other_requests), False
     least = smallest_p_value(found)
     if least > looks[-1].alpha:  # silence would be read as an answer
