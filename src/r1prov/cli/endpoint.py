@@ -102,9 +102,11 @@ def audit(
     from datetime import UTC, datetime
 
     from r1prov.endpoints.audit import Audit
+    from r1prov.endpoints.border import ANSWERS, SAMPLING
     from r1prov.endpoints.plan import Plan, estimate
     from r1prov.endpoints.prompt_set import Prompt
     from r1prov.endpoints.reference_trust import load_reference
+    from r1prov.endpoints.sampling import completion_request
     from r1prov.trust.directories import load_trust_store
 
     plan = Plan(
@@ -134,6 +136,11 @@ def audit(
         [Prompt(one.id, one.text) for one in recorded],
         None if used is None else used.reference.sampling,
         samples or most,
+        border=[
+            completion_request(one.text, SAMPLING)
+            for one in (() if used is None else used.reference.border)
+        ]
+        * ANSWERS,
     )
     claimed = options.claimed_tokenizer(tokenizer, claim)
     key = session.api_key(key_env, url, plain_http=plain_http)

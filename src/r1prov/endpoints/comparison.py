@@ -84,11 +84,11 @@ def completions_result(
     try:
         found = compare_completions(reference, texts, kernel=kernel, tokenizer=tokenizer, seed=seed)
     except (UsageError, LimitExceeded) as error:
-        return _untestable(COMPLETIONS, error.message, samples.requests + other_requests), False
+        return untestable(COMPLETIONS, error.message, samples.requests + other_requests), False
     least = smallest_p_value(found)
     if least > looks[-1].alpha:  # silence would be read as an answer
         why = f"{found.other:,} against {found.reference:,} completions are too few to tell"
-        return _untestable(COMPLETIONS, why, samples.requests + other_requests), False
+        return untestable(COMPLETIONS, why, samples.requests + other_requests), False
     rejects = found.p_value <= looks[-1].alpha
     summary = (
         f"completions of {names.other} "
@@ -176,7 +176,7 @@ def logprobs_result(
     try:
         found = compare_logprobs(reference, other, seed=seed)
     except UsageError as error:
-        return _untestable(LOGPROBS, error.message, requests)
+        return untestable(LOGPROBS, error.message, requests)
     differs = found.p_value <= alpha
     beyond = found.difference > max(LOGPROB_TOLERANCE, 3 * found.noise)
     rejects = differs and beyond
@@ -246,7 +246,7 @@ def text_result(
     try:
         found = compare_texts(reference, other, seed=seed)
     except UsageError as error:
-        return _untestable(name, error.message, 0)
+        return untestable(name, error.message, 0)
     apart = [one for one in found if one.low > 0 or one.high < 0]
     statistics: dict[str, float] = {}
     for one in found:
@@ -302,7 +302,7 @@ def timing_result(times: Mapping[str, Sequence[float]], *, answers: int, side: s
     """Quantiles of the times of streamed answers, and whether there is more than one peak."""
     name = "times" if side == "endpoint" else f"times of {side}"
     if not times:
-        return _untestable(name, "no streamed answer with times", 0)
+        return untestable(name, "no streamed answer with times", 0)
     statistics: dict[str, float] = {}
     peaks, few = [], []
     for kind, seconds in times.items():
@@ -340,5 +340,6 @@ def timing_result(times: Mapping[str, Sequence[float]], *, answers: int, side: s
     )
 
 
-def _untestable(name: str, why: str, requests: int) -> TestResult:
+def untestable(name: str, why: str, requests: int) -> TestResult:
+    """The result of a test that could not be made."""
     return TestResult(name=name, outcome=Outcome.NOT_TESTABLE, summary=why, requests=requests)
