@@ -208,6 +208,7 @@ class Audit:
                 self._border(used, names, alpha)
         else:
             self.not_run.append(NotRun(LOGPROBS, "the reference holds none"))
+            self._border(used, names, alpha)
         if self._certain(COMPLETIONS, "text-statistics"):
             return
         taken = Samples()
@@ -293,7 +294,7 @@ class Audit:
         reference = self.reference.reference if self.reference is not None else None
         count = 0
         if reference is not None:
-            count += 1 + bool(reference.first_tokens())
+            count += 1 + bool(reference.first_tokens() or reference.border)
         if self.plan.asked is not None and self._baseline() is not None:
             count += 1
         return max(1, count)

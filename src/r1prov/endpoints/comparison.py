@@ -17,7 +17,7 @@ from r1prov.endpoints.logprobs import LogprobSamples, compare_logprobs
 from r1prov.endpoints.result import ErrorRates, Outcome, TestResult
 from r1prov.endpoints.sampling import Samples
 from r1prov.endpoints.sequential import Look
-from r1prov.endpoints.text_statistics import compare_texts
+from r1prov.endpoints.text_statistics import MIN_PROMPTS, compare_texts
 from r1prov.endpoints.timing import (
     MIN_MODALITY_SAMPLES,
     MODALITY_LEVEL,
@@ -247,6 +247,10 @@ def text_result(
         found = compare_texts(reference, other, seed=seed)
     except UsageError as error:
         return untestable(name, error.message, 0)
+    # A statistic that only long texts have may have fewer prompts than the others.
+    found = tuple(one for one in found if one.prompts >= MIN_PROMPTS)
+    if not found:
+        return untestable(name, f"fewer than {MIN_PROMPTS} prompts are too few for intervals", 0)
     apart = [one for one in found if one.low > 0 or one.high < 0]
     statistics: dict[str, float] = {}
     for one in found:

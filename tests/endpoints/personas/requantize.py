@@ -20,7 +20,6 @@ TYPES = {
 }
 _FTYPES = {
     "F16": gguf.LlamaFileType.MOSTLY_F16,
-    "F16": gguf.GGMLQuantizationType.F16,
     "Q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
     "Q5_0": gguf.LlamaFileType.MOSTLY_Q5_0,
     "Q4_0": gguf.LlamaFileType.MOSTLY_Q4_0,
