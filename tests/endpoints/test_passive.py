@@ -11,6 +11,7 @@ from dataclasses import replace
 from importlib.metadata import distribution
 from pathlib import Path
 
+import jieba
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,6 +157,29 @@ def test_pieces_of_any_length_say_nothing(answers, r1):
     result = boundary_test([cut(one) for one in answers()], r1)
     assert (result.outcome, names(result)) == (Outcome.NOT_TESTABLE, ["stream-rechunked"])
     assert "pieces end anywhere" in result.summary
+
+
+def test_pieces_of_bytes_say_nothing(answers, r1):
+    def cut(answer):
+        raw = write("zh", chinese=True)[0].encode() * 2
+        pieces = [raw[at : at + 4].decode(errors="replace") for at in range(0, len(raw), 4)]
+        return replace(answer, deltas=tuple(Delta(Part.CONTENT, one) for one in pieces))
+
+    result = boundary_test([cut(one) for one in answers()], r1)
+    assert (result.outcome, names(result)) == (Outcome.NOT_TESTABLE, ["stream-rechunked"])
+    assert "pieces end within characters" in result.summary
+
+
+def test_words_of_another_program_say_nothing(answers, r1):
+    """In Chinese they end inside tokens about as often as the tokens of another model do."""
+
+    def cut(answer):
+        pieces = jieba.cut(answer.reasoning)
+        return replace(answer, deltas=tuple(Delta(Part.CONTENT, one) for one in pieces))
+
+    jieba.setLogLevel("ERROR")
+    result = boundary_test([cut(one) for one in answers()], r1)
+    assert (result.outcome, names(result)) == (Outcome.NOT_TESTABLE, ["stream-rechunked"])
 
 
 @pytest.mark.parametrize("order", ["mine other", "other mine", "mine other mine"])
