@@ -154,7 +154,7 @@ class Audit:
         if self.tokenizer is None:
             why = f"no tokenizer of {claim} is at hand: --tokenizer FILE"
             self.not_run += [NotRun("delta-boundaries", why), NotRun("completion-recount", why)]
-        self.results += structure_tests(tokens.streams)
+        self.results += structure_tests(tokens.streams, claim=claim)
         self.results += tokens.results()
         seconds = [reply.seconds for reply in tokens.replies]
         times = times_of(tokens.streams, seconds)

@@ -120,7 +120,7 @@ class Comparison:
             self.say(f"questions and token probes, {role}")
             tokens = TokenAudit(client, claim, self.tokenizer)
             tokens.ask_half(self.plan.questions())
-            found = [*structure_tests(tokens.streams), *tokens.results()]
+            found = [*structure_tests(tokens.streams, claim=claim), *tokens.results()]
             verdicts.append(found[-1])
             # What either side is does not decide whether they are alike.
             self.results += [
