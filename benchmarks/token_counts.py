@@ -214,14 +214,14 @@ def table(claim: str, runs: int) -> dict[str, dict[str, dict[str, int]]]:
         print(f"| --- |{' ---: |' * len(COLUMNS)}")
         for name, make in ALTERATIONS.items():
             rng = random.Random(f"{claim} {title} {name}")
-            found: Tally[str] = Tally()
+            row: Tally[str] = Tally()
             for number in range(runs):
                 host = Host(behind[number % len(behind)], rng.randint(*OVERHEADS), rng)
-                found[told(audit(host, make(rng), claim), host, claimed)] += 1
-            shares = " | ".join(
-                f"{found[one] / runs:.2%}" if found[one] else "0" for one in COLUMNS
-            )
-            print(f"| {name} | {shares} |")
+                row[told(audit(host, make(rng), claim), host, claimed)] += 1
+            shares = " | ".join(f"{row[one] / runs:.2%}" if row[one] else "0" for one in COLUMNS)
+            print(f"| {name} | {shares} |", flush=True)
+            found.setdefault(title, {})[name] = {one: row[one] for one in COLUMNS if row[one]}
+    return found
 
 
 def main() -> None:
