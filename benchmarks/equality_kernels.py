@@ -14,12 +14,13 @@ import json
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 from equality_pool import read_pool
 from intervals import share
 from token_boundaries import read_tokenizer
 
-from r1prov.endpoints.equality import TOKENS, compare_completions
+from r1prov.endpoints.equality import TOKENS, Samples, compare_completions
 
 RATE, PERMUTATIONS = 0.01, 999
 KERNELS = ("hamming", "ngram", TOKENS)
@@ -33,8 +34,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     tokenizer = read_tokenizer(arguments.directory, "deepseek-r1")
+    # A block of the pool holds texts where an audit has completions.
     pools = {
-        kind: [block.completions for block in read_pool(arguments.folder, kind)]
+        kind: [cast("Samples", block.completions) for block in read_pool(arguments.folder, kind)]
         for kind in (TRUSTED, *OTHERS)
     }
     trusted = pools[TRUSTED]

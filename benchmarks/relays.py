@@ -18,7 +18,11 @@ from collections import Counter as Tally
 from collections.abc import Callable
 from pathlib import Path
 
-from token_boundaries import ANSWER_SENTENCES, read_tokenizer, stream, write
+from token_boundaries import ANSWER_SENTENCES, ROOT, read_tokenizer, stream
+
+sys.path.insert(0, str(ROOT / "tests" / "endpoints" / "personas"))
+
+from persona_corpus import write
 
 from r1prov.endpoints.answer import Answer, Delta, Part
 from r1prov.endpoints.tokens.boundaries import boundary_test

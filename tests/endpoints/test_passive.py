@@ -159,6 +159,23 @@ def test_pieces_of_any_length_say_nothing(answers, r1):
     assert "pieces end anywhere" in result.summary
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_pieces_of_any_length_in_chinese_say_nothing(r1, seed):
+    """Some of these answers look like another tokenizer's by themselves; together they do not."""
+    rng = random.Random(seed)
+    found = []
+    for number in range(24):
+        text, left = write(f"{seed} {number}", sentences=3, chinese=True)[0], []
+        while text:
+            size = rng.randint(1, 3)
+            left.append(text[:size])
+            text = text[size:]
+        deltas = tuple(Delta(Part.CONTENT, one) for one in left)
+        found.append(Answer(status=200, streamed=True, deltas=deltas))
+    result = boundary_test(found, r1)
+    assert (result.outcome, names(result)) == (Outcome.NOT_TESTABLE, ["stream-rechunked"])
+
+
 def test_pieces_of_bytes_say_nothing(answers, r1):
     def cut(answer):
         raw = write("zh", chinese=True)[0].encode() * 2
