@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -65,11 +66,20 @@ def test_a_token_that_one_side_never_lists_counts():
     result = compare_logprobs(one, two, permutations=999, seed=0)
     # Each is taken for the last of the other's list: 2 of 4 tokens differ by 2.
     assert result.difference == pytest.approx(1)
+    assert result.p_value == pytest.approx(2 / math.comb(8, 4), abs=0.02)
+
+
+def test_answers_that_list_nothing_are_none():
+    one = {"p": [{}, {"a": -0.1}, {"a": -0.1}], "q": [{}, {}]}
+    result = compare_logprobs(one, one, permutations=99, seed=0)
+    assert (result.prompts, result.reference, result.difference) == (1, 2, 0)
+    with pytest.raises(UsageError, match="twice on both sides"):
+        compare_logprobs({"p": [{}] * 4}, {"p": [{"a": -1.0}] * 4}, seed=0)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_host_that_lists_fewer_tokens_is_no_other(count):
-    """Azure lists five at most, OpenAI twenty: the weights are the same."""
+    """Hosts cap the list as they please, whatever was asked for."""
     draw = random.Random(count)
     whole = {
         f"p{n}": [{f"t{i}": -0.2 - i * (1 + n / 10) for i in range(20)}] * 2 for n in range(12)

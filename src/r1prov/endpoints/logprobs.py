@@ -59,6 +59,10 @@ def compare_logprobs(
     import numpy as np
 
     random = np.random.default_rng(seed)
+    reference, other = (
+        {name: [one for one in answers if one] for name, answers in side.items()}
+        for side in (reference, other)
+    )
     names = sorted(
         name for name in reference if len(reference[name]) >= 2 and len(other.get(name, ())) >= 2
     )
