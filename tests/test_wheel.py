@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# What only an extra can load: `proxy` and `responses`.
+# What only an extra can load: `endpoint`, `proxy` and `responses`.
 IMPORT_ALL = """
 import importlib, pkgutil, r1prov
 from r1prov.errors import UsageError
 extras = {
+    "r1prov.endpoints.connection",
     "r1prov.responses.proxy_server",
     "r1prov.responses.proxy_upstream",
     "r1prov.responses.transport_httpx",

@@ -437,8 +437,8 @@ def test_first_tokens_are_read_by_their_bytes_and_nothing_else_is_taken():
         {"token": " a", "logprob": -1},
         {"token": "\ufffd", "logprob": -2},
     ]
-    raw = [list("\u597d".encode()), [32, 97], [0xE5, 0xA5]]
-    with_bytes = [{**one, "bytes": part} for one, part in zip(told, raw, strict=True)]
+    parts = [list("\u597d".encode()), [32, 97], [0xE5, 0xA5]]
+    with_bytes = [{**one, "bytes": part} for one, part in zip(told, parts, strict=True)]
     assert first_token_logprobs(answer(told)) == first_token_logprobs(answer(with_bytes))
     assert first_token_logprobs(answer(told)) == {"\u597d": -0.5, " a": -1}
     for bad in ([{"token": "a", "logprob": 1}], [{"token": 1, "logprob": -1}], [], [5], "x",

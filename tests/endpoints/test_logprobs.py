@@ -70,7 +70,9 @@ def test_a_token_that_one_side_never_lists_counts():
 
 
 def test_answers_that_list_nothing_are_none():
-    one = {"p": [{}, {"a": -0.1}, {"a": -0.1}], "q": [{}, {}]}
+    one: dict[str, list[dict[str, float]]] = {
+        "p": [{}, {"a": -0.1}, {"a": -0.1}], "q": [{}, {}],
+    }  # fmt: skip
     result = compare_logprobs(one, one, permutations=99, seed=0)
     assert (result.prompts, result.reference, result.difference) == (1, 2, 0)
     with pytest.raises(UsageError, match="twice on both sides"):
