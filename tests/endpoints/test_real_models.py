@@ -208,6 +208,13 @@ def test_border_inputs_tell_weights_apart_without_log_probabilities(place, real,
     assert found["same"]["requests"] == 3 * len(recorded)
     assert (found["coarse"]["outcome"], found["coarse"]["decisive"]) == ("inconsistent", True)
     assert [one["name"] for one in found["coarse"]["findings"]] == ["border-inputs-differ"]
+    # Two endpoints, of which the second gives none: the first one's are found on the way.
+    with discreet(coarse) as url:
+        status = command("compare", real, url, *sampled, *JSON, "--log", "two.jsonl")
+    report, results = reported(status)
+    assert (status, results["border-inputs"]["decisive"]) == (1, True)
+    assert results["border-inputs"]["requests"] > 2 * results["border-inputs"]["samples"]
+    assert report["alpha"] <= 0.01
 
 
 def test_a_relay_that_counts_and_cuts_anew_passes_token_tests_and_not_the_others(
