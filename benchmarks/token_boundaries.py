@@ -6,12 +6,17 @@ DIR holds the packages with real tokenizers:
 
 Three tables: how often the sequential test errs for independent boundaries, how often if boundaries
 that are off come in pairs, and what streams of other tokenizers look like to that of DeepSeek-R1.
+
+With `--rates` prints `boundary_rates.json` instead: each family as the claim, the others behind it.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
+import platform
+import pydoc_data.topics
 import re
 import sys
 import zipfile
@@ -26,8 +31,10 @@ sys.path.insert(0, str(ROOT / "tests" / "endpoints" / "personas"))
 from persona_corpus import write  # noqa: E402 - it is not installed
 
 from r1prov.endpoints.answer import Answer, Delta, Part  # noqa: E402
-from r1prov.endpoints.tokens.boundaries import ALPHA, BETA, HONEST, OTHER  # noqa: E402
+from r1prov.endpoints.tokens.boundaries import ALPHA, BETA  # noqa: E402
 from r1prov.endpoints.tokens.deltas import cuts_of  # noqa: E402
+from r1prov.endpoints.tokens.rates import HONEST, OTHER  # noqa: E402
+from r1prov.endpoints.tokens.reference import token_reference  # noqa: E402
 from r1prov.endpoints.tokens.sprt import Decision, Sprt  # noqa: E402
 from r1prov.endpoints.tokens.tokenizer import TextTokenizer  # noqa: E402
 
@@ -46,6 +53,9 @@ OTHERS = (
 PROPORTIONS = (0.0, 0.0005, HONEST, OTHER, 0.04, 0.1)
 # About as long as an ordinary answer of R1.
 ANSWER_SENTENCES = 14
+MANUAL_PAGES = 40
+# Texts of a kind of which every pair of families is measured.
+RATE_TEXTS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +124,9 @@ def texts() -> dict[str, list[str]]:
         "reasoning with numbers, Chinese": _corpus(chinese=True),
         "prose without numbers, English": [page for page in prose if len(page) > 2000],
         "prose, Chinese": [(ROOT / "README.zh.md").read_text()],
+        "reference manual of Python": [
+            text for text in pydoc_data.topics.topics.values() if len(text) > 3000
+        ][:MANUAL_PAGES],
     }
 
 
@@ -173,11 +186,45 @@ def held_against(texts_of_kind: list[str], claimed: TextTokenizer, other: TextTo
     )
 
 
+def rates(directory: Path) -> str:
+    """The least share of boundaries inside a token, by claim and by what is behind it, as JSON."""
+    families = {one.name: one.members for one in token_reference().counters if one.tokenizer}
+    names = {
+        family: next(one for one in ("deepseek-r1", *OTHERS) if one in members)
+        for family, members in families.items()
+    }
+    tokenizers = {family: read_tokenizer(directory, name) for family, name in names.items()}
+    least: dict[str, dict[str, float]] = {family: {} for family in families}
+    kinds = texts()
+    for of_kind in kinds.values():
+        for other, theirs in tokenizers.items():
+            answers = [stream(text, theirs) for text in of_kind[:RATE_TEXTS]]
+            for claimed, ours in tokenizers.items():
+                cuts = [cuts_of(one, ours) for one in answers if one is not None]
+                trials = [hit for one in cuts if one is not None for hit in one.trials]
+                if claimed == other or not trials:
+                    continue
+                share = round(sum(trials) / len(trials), 4)
+                least[claimed][other] = min(share, least[claimed].get(other, 1.0))
+    table = {
+        "schema": "r1prov/boundary-rates/1",
+        "made_by": "benchmarks/token_boundaries.py --rates",
+        "texts": {kind: len(of_kind[:RATE_TEXTS]) for kind, of_kind in kinds.items()},
+        "python": platform.python_version(),
+        "rates": least,
+    }
+    return json.dumps(table, indent=1) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--runs", type=int, default=1_000_000)
+    parser.add_argument("--rates", action="store_true", help="print boundary_rates.json")
     arguments = parser.parse_args()
+    if arguments.rates:
+        sys.stdout.write(rates(arguments.directory))
+        return
     rng = np.random.default_rng(20260101)
     print(f"{HONEST:.2%} against {OTHER:.2%}, alpha {ALPHA:g}, beta {BETA:g}; ", end="")
     print(f"{arguments.runs:,} runs\n")

@@ -153,8 +153,8 @@ def test_the_policies_load_strictly_and_name_what_is_shipped(tmp_path: Path) -> 
 def test_the_figures_of_annex_c_stand_on_the_pages_that_it_links() -> None:
     rows = items("limits", "en")
     for number, source, figures in (
-        ("C-10", "endpoint-audit.md", ("10⁻⁴", "0.000073")),
-        ("C-11", "endpoint-rates.md", ("2 of 200", "98 of 100", "17 of 100", "0.01", "135M")),
+        ("C-10", "endpoint-error-rates.md", ("10⁻⁴", "0.000062")),
+        ("C-11", "endpoint-error-rates.md", ("2 of 200", "98 of 100", "17 of 100", "0.01", "135M")),
         ("C-12", "endpoint.md", ("5 %",)),
     ):
         assert source in rows[number]

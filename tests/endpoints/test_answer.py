@@ -172,6 +172,11 @@ def test_events_as_the_standard_cuts_them():
     assert (reader.comments, reader.leftover) == (1, True)
 
 
+def test_blank_lines_are_nothing_however_many():
+    raw = b"\r\n\n\ndata: 1\n\n\r\n\r\rdata: 2\n\n" + b"\n" * 5_000_000
+    assert [one.data for one in SseReader().events(raw)] == [b"1", b"2"]
+
+
 def test_arrival_times_are_those_of_the_last_byte(start):
     server = start("honest-r1")
     got, arrivals = exchange(server.url, "q", stream=True)

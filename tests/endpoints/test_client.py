@@ -430,7 +430,17 @@ def test_first_tokens_are_read_by_their_bytes_and_nothing_else_is_taken():
         return exchange(json.dumps({"choices": [{"logprobs": {"content": content}}]}).encode())
 
     good = [{"token": "a", "logprob": -0.5, "bytes": [97]}, {"token": "b", "logprob": -1}]
-    assert first_token_logprobs(answer(good)) == {"61": -0.5, "b": -1.0}
+    assert first_token_logprobs(answer(good)) == {"a": -0.5, "b": -1.0}
+    # Hosts of one model say the same, whether they give bytes or not; parts of characters are none.
+    told = [
+        {"token": "\u597d", "logprob": -0.5},
+        {"token": " a", "logprob": -1},
+        {"token": "\ufffd", "logprob": -2},
+    ]
+    parts = [list("\u597d".encode()), [32, 97], [0xE5, 0xA5]]
+    with_bytes = [{**one, "bytes": part} for one, part in zip(told, parts, strict=True)]
+    assert first_token_logprobs(answer(told)) == first_token_logprobs(answer(with_bytes))
+    assert first_token_logprobs(answer(told)) == {"\u597d": -0.5, " a": -1}
     # A server that lists its whole vocabulary takes no more room than one that lists what it may.
     many = [{"token": str(number), "logprob": -1} for number in range(1_000)]
     listed = first_token_logprobs(answer(many))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from persona_server import KEY
 from personas import PERSONAS
 
 from r1prov.cli.app import run
+from r1prov.endpoints.border import ask_border
+from r1prov.endpoints.client import Client
+from r1prov.endpoints.prompt_set import Prompt
+from r1prov.endpoints.reference import RecordedPrompt, parse_reference, write_reference
+from r1prov.responses.log import ExchangeLog, Fsync
 
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "src/r1prov/render/schema/endpoint-report-1.json").read_text()
@@ -91,6 +97,44 @@ def test_other_weights_are_still_contradicted(place, start, tokenizers):
     assert results["completions"]["decisive"]
     # Asked for the control of the temperature too.
     assert results["completions"]["requests"] > results["completions"]["samples"]
+
+
+@pytest.fixture
+def bordered(place):
+    """The same with border inputs, which need log-probabilities to be found: words stand for them.
+
+    What an endpoint makes of such prompts is all that matters here.
+    """
+    prompts = [Prompt(f"b{number}", f"word {number}") for number in range(8)]
+    log = ExchangeLog(Path("border.jsonl"), fsync=Fsync.NEVER)
+    with Client(place.url, model="deepseek-r1", key=KEY, log=log) as client:
+        (found,) = ask_border([client], prompts, seed=1)
+    recorded = tuple(
+        RecordedPrompt(id=one.id, text=one.text, completions=tuple(found.completions[one.id]))
+        for one in prompts
+    )
+    reference = parse_reference(Path("r1.json").read_bytes(), subject="r1.json")
+    Path("r1.json").write_bytes(write_reference(replace(reference, border=recorded)))
+
+
+BORDERED: dict[str, tuple[dict[str, Any], str, bool, str]] = {
+    "nothing": ({}, "consistent", False, "0 of 8"),
+    "a system prompt": (
+        {"persona": "hidden-system-prompt"}, "inconsistent", False, "put a text of its own"),
+    "a temperature of its own": (
+        {"temperature": 0.6}, "inconsistent", False, "does not heed a temperature"),
+    "other weights": ({"other": True}, "inconsistent", True, "8 of 8"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("around", BORDERED)
+def test_border_inputs_contradict_no_honest_host(bordered, start, tokenizers, around):
+    how, outcome, decisive, told = BORDERED[around]
+    _, results = audit(serving(start, host(tokenizers, **how)), *FEW, *TAKEN, "--samples", "2")
+    found = results["border-inputs"]
+    assert (around, found["outcome"], found["decisive"]) == (around, outcome, decisive)
+    assert told in found["summary"]
+    assert found["samples"] == 24
 
 
 def test_answers_that_were_cut_short_are_no_drop_of_accuracy(place, start, tokenizers):

@@ -61,11 +61,49 @@ def test_the_same_numbers_differ_by_nothing():
 
 
 def test_a_token_that_one_side_never_lists_counts():
-    one = {"p": [{"yes": -0.1, "no": -3.0}] * 4}
-    two = {"p": [{"yes": -0.1, "non": -3.0}] * 4}
+    one = {"p": [{"yes": -0.1, "no": -3.0, "so": -5.0}] * 4}
+    two = {"p": [{"yes": -0.1, "non": -3.0, "so": -5.0}] * 4}
     result = compare_logprobs(one, two, permutations=999, seed=0)
-    assert result.difference > 0
+    # Each is taken for the last of the other's list: 2 of 4 tokens differ by 2.
+    assert result.difference == pytest.approx(1)
     assert result.p_value == pytest.approx(2 / math.comb(8, 4), abs=0.02)
+
+
+def test_answers_that_list_nothing_are_none():
+    one: dict[str, list[dict[str, float]]] = {
+        "p": [{}, {"a": -0.1}, {"a": -0.1}], "q": [{}, {}],
+    }  # fmt: skip
+    result = compare_logprobs(one, one, permutations=99, seed=0)
+    assert (result.prompts, result.reference, result.difference) == (1, 2, 0)
+    with pytest.raises(UsageError, match="twice on both sides"):
+        compare_logprobs({"p": [{}] * 4}, {"p": [{"a": -1.0}] * 4}, seed=0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_host_that_lists_fewer_tokens_is_no_other(count):
+    """Hosts cap the list as they please, whatever was asked for."""
+    draw = random.Random(count)
+    whole = {
+        f"p{n}": [{f"t{i}": -0.2 - i * (1 + n / 10) for i in range(20)}] * 2 for n in range(12)
+    }
+    short = {
+        name: [dict(list(one.items())[:count]) for one in answers]
+        for name, answers in whole.items()
+    }
+    result = compare_logprobs(whole, short, permutations=999, seed=0)
+    assert (result.difference, result.p_value) == (0, 1)
+    moved = {
+        name: [{t: v + draw.gauss(0, 0.3) for t, v in one.items()} for one in answers[:1]] * 2
+        for name, answers in short.items()
+    }
+    assert compare_logprobs(whole, moved, permutations=999, seed=0).p_value == 0.001
+
+
+def test_the_end_of_a_list_makes_no_difference_of_its_own():
+    """Two tokens that are as likely change places at the end of a list."""
+    one = {"p": [{"a": -0.1, "b": -4.0}, {"a": -0.1, "b": -4.0}]}
+    two = {"p": [{"a": -0.1, "c": -4.001}, {"a": -0.1, "b": -4.0}]}
+    assert compare_logprobs(one, two, permutations=99, seed=0).difference < 0.001
 
 
 @pytest.mark.parametrize(

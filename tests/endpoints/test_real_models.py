@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from discreet import discreet
 from llama_server import GGUF, serve_model
 from persona_server import KEY
 from relay import KnowingSpeaker, RelaySpeaker
@@ -202,6 +203,41 @@ def test_two_endpoints_are_compared_in_turns(place, real, coarse):
     urls = [next(u for u in (real, coarse, "log") if u in line) for line in log]
     assert urls.count(real) > 16
     assert urls.count(coarse) > 16
+
+
+# Half of them are near a tie for this model: it takes five times as many words of any prompts.
+WORDS = (
+    "sells change atlases Explain Earth two which examples Compare whose between how story worst "
+    "clock copper border garden bridge mirror forest planet hammer valley"
+)
+
+
+def test_border_inputs_tell_weights_apart_without_log_probabilities(place, real, coarse):
+    """Behind a gateway that gives text alone: the same weights pass, the 4-bit copy does not."""
+    Path("prompts.txt").write_text(f"{WORDS}\nWhat do cats like?")
+    sampled = ("--samples", 2, "--completion-tokens", 4, "--prompts", "prompts.txt")
+    assert command("record", real, "--out", "r.json", *sampled, "--log", "record.jsonl") == 0
+    recorded = parse_reference(Path("r.json").read_bytes(), subject="r.json").border
+    assert len(recorded) >= 6
+    found = {}
+    for name, upstream in (("same", real), ("coarse", coarse)):
+        with discreet(upstream) as url:
+            against = ("--reference", "r.json", "--unsigned-reference", "--samples", 2)
+            status = command("compare", url, *against, *JSON, "--log", f"{name}.jsonl")
+        report, results = reported(status)
+        found[name] = results["border-inputs"]
+        assert {"log-probabilities"} <= {one["name"] for one in report["not_run"]}
+    assert (found["same"]["outcome"], found["same"]["decisive"]) == ("consistent", False)
+    assert found["same"]["requests"] == 3 * len(recorded)
+    assert (found["coarse"]["outcome"], found["coarse"]["decisive"]) == ("inconsistent", True)
+    assert [one["name"] for one in found["coarse"]["findings"]] == ["border-inputs-differ"]
+    # Two endpoints, of which the second gives none: the first one's are found on the way.
+    with discreet(coarse) as url:
+        status = command("compare", real, url, *sampled, *JSON, "--log", "two.jsonl")
+    report, results = reported(status)
+    assert (status, results["border-inputs"]["decisive"]) == (1, True)
+    assert results["border-inputs"]["requests"] > 2 * results["border-inputs"]["samples"]
+    assert report["alpha"] <= 0.01
 
 
 def test_a_relay_that_counts_and_cuts_anew_passes_token_tests_and_not_the_others(

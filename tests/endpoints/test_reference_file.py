@@ -56,6 +56,7 @@ references = st.builds(
     prompts=st.lists(prompts, min_size=1, max_size=3, unique_by=lambda one: one.id).map(tuple),
     weights=st.none()
     | st.just(VerifiedWeights(manifest="m", manifest_sha256="a" * 64, tree_digest="t")),
+    border=st.lists(prompts, max_size=2, unique_by=lambda one: one.id).map(tuple),
     questions=st.none()
     | st.just(QuestionResults(sha256="b" * 64, max_tokens=9, right={"q1": True, "q2": False})),
 )

@@ -59,6 +59,37 @@ def test_reasoning_that_is_missing():
     assert result.statistics["answers_with_reasoning"] == 2
 
 
+@pytest.mark.parametrize(
+    ("claim", "outcome"),
+    [
+        ("DeepSeek-R1", Outcome.INCONSISTENT),
+        ("deepseek-r1-0528", Outcome.INCONSISTENT),
+        ("DeepSeek-R1-Distill-Qwen-7B", Outcome.INCONSISTENT),
+        ("DeepSeek-V3", Outcome.DESCRIPTION),
+        ("DeepSeek-V3.1", Outcome.DESCRIPTION),
+    ],
+)
+def test_reasoning_is_missed_where_the_claimed_model_has_some(claim, outcome):
+    bare = replace(SOUND, reasoning="", shape=ReasoningShape.NONE, deltas=SOUND.deltas[1:])
+    result = structure_tests([bare], claim=claim)[0]
+    assert result.outcome is outcome
+    assert bool(result.findings) is (outcome is Outcome.INCONSISTENT)
+    assert structure_tests([SOUND], claim=claim)[0].outcome is not Outcome.INCONSISTENT
+
+
+def test_what_gives_a_distill_away_is_no_matter_where_one_is_claimed():
+    told = replace(
+        SOUND, model="deepseek-r1-distill-qwen-7b", asked_model="r1", fingerprint="fp_ollama"
+    )
+    of_r1 = structure_tests([told])
+    assert [one.outcome for one in of_r1[2:]] == [Outcome.INCONSISTENT] * 2
+    of_distill = structure_tests([told], claim="DeepSeek-R1-Distill-Qwen-7B")
+    assert [one.outcome for one in of_distill[2:]] == [Outcome.DESCRIPTION] * 2
+    # The distill of 0528 does not have the word in its name.
+    other = replace(SOUND, model="DeepSeek-R1-0528-Qwen3-8B")
+    assert model_name_test([other]).outcome is Outcome.INCONSISTENT
+
+
 def test_reasoning_that_is_none():
     copied = replace(SOUND, reasoning="42.", deltas=SOUND.deltas)
     for answer in (copied, replace(SOUND, reasoning=" ok ")):

@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from r1prov.endpoints.comparison import Names, text_result
+from r1prov.endpoints.result import Outcome
 from r1prov.endpoints.text_statistics import (
+    MIN_PROMPTS,
     STATISTICS,
     WINDOW_WORDS,
     clause_words,
@@ -107,3 +110,12 @@ def test_nothing_to_compare():
         compare_texts({"a": ["text"]}, {"b": ["text"]}, seed=0)
     found = compare_texts({"a": ["short"]}, {"a": ["shorter"]}, resamples=9, seed=0)
     assert "lexical diversity" not in {one.statistic for one in found}
+
+
+@pytest.mark.parametrize("prompts", [1, 2, 3])
+def test_few_prompts_have_no_intervals(prompts):
+    texts = {f"p{n}": ["one two three. four five.", "six. seven eight."] for n in range(prompts)}
+    result = text_result(texts, texts, seed=0, names=Names())
+    few = prompts < MIN_PROMPTS
+    assert result.outcome is (Outcome.NOT_TESTABLE if few else Outcome.DESCRIPTION)
+    assert bool(result.statistics) is not few

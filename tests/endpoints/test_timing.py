@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from r1prov.endpoints.comparison import timing_result
 from r1prov.endpoints.timing import MIN_MODALITY_SAMPLES, StreamTimes, describe_times, phases
 from r1prov.errors import UsageError
 
@@ -28,6 +29,38 @@ def test_two_kinds_of_answers_have_two_peaks():
 
 def test_too_few_times_have_no_modality():
     assert describe_times([1.0] * (MIN_MODALITY_SAMPLES - 1)).modality is None
+
+
+def test_pieces_that_came_together_are_no_second_peak():
+    draw = random.Random(3)
+    values = [draw.lognormvariate(-3, 0.5) * (i % 4 > 0) for i in range(400)]
+    times = describe_times(values)
+    assert (times.samples, times.together) == (400, 100)
+    assert times.modality is not None
+    assert times.modality.samples == 300
+    assert times.modality.p_value > 0.2
+    assert describe_times([0.0] * 100).modality is None
+
+
+@pytest.mark.parametrize("tick", [0.001, 0.004])
+def test_the_ticks_of_a_coarse_clock_are_no_peaks(tick):
+    draw = random.Random(4)
+    values = [round(draw.lognormvariate(-3.5, 0.5) / tick) * tick for _ in range(2000)]
+    times = describe_times(values)
+    assert times.modality is not None
+    assert times.modality.p_value > 0.2
+    assert times == describe_times(values)
+    slow = [value * (4 if i % 2 else 1) for i, value in enumerate(values)]
+    found = describe_times(slow).modality
+    assert found is not None
+    assert found.p_value < 0.001
+
+
+def test_what_is_too_few_to_tell_is_said():
+    result = timing_result(
+        {"total": [1.0, 2.0], "reasoning": [1.0] * 30}, answers=2, side="endpoint"
+    )
+    assert result.summary.endswith("too few for peaks (below 20): total")
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60))

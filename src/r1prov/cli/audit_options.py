@@ -193,6 +193,7 @@ def prepared(what: AuditChoices, how: Asking) -> Iterator[ReadyAudit]:
     from datetime import UTC, datetime
 
     from r1prov.endpoints.audit import Audit
+    from r1prov.endpoints.border import recorded_requests
     from r1prov.endpoints.plan import Plan, estimate
     from r1prov.endpoints.prompt_set import Prompt
     from r1prov.endpoints.reference_trust import load_reference
@@ -229,6 +230,7 @@ def prepared(what: AuditChoices, how: Asking) -> Iterator[ReadyAudit]:
         [Prompt(one.id, one.text) for one in recorded],
         None if used is None else used.reference.sampling,
         what.samples or most,
+        border=() if used is None else recorded_requests(used.reference.border),
     )
     claimed = options.claimed_tokenizer(what.tokenizer, what.claim)
     key = session.api_key(how.key_env, how.url, plain_http=how.plain_http)

@@ -103,6 +103,7 @@ def command(
     from datetime import UTC, datetime
 
     from r1prov.endpoints.audit import Audit
+    from r1prov.endpoints.border import border_requests
     from r1prov.endpoints.compare import Comparison
     from r1prov.endpoints.plan import Plan, estimate
     from r1prov.endpoints.prompt_set import Prompt
@@ -172,7 +173,8 @@ def command(
                 "A and B differ in their keys alone, and no log tells one key from another",
                 hint="begin anew with another --log",
             )
-        cost = estimate(plan, chosen, sampling, samples)
+        border = border_requests(chosen) if used is None and top_logprobs else ()
+        cost = estimate(plan, chosen, sampling, samples, border=border)
         names = [one.model for one in clients]
         session.agree([cost] * len(clients), names, prices, clients[0].budget, yes=yes, told=told)
         if used is not None:

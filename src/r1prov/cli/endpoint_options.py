@@ -30,6 +30,7 @@ class Kernel(StrEnum):
 
     HAMMING = "hamming"
     NGRAM = "ngram"
+    TOKENS = "tokens"
 
 
 Url = Annotated[

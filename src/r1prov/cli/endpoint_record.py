@@ -35,6 +35,13 @@ def command(
     top_p: options.TopP = 1.0,
     top_logprobs: options.LogprobCount = 20,
     logprob_samples: options.LogprobSamples = 2,
+    with_border: Annotated[
+        bool,
+        typer.Option(
+            "--border/--no-border",
+            help="Look for prompts near a tie, for endpoints that give no log-probabilities.",
+        ),
+    ] = True,
     questions: options.Questions = None,
     question_tokens: options.QuestionTokens = 4096,
     weights: Annotated[
@@ -75,6 +82,7 @@ def command(
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from r1prov.cli.output import emit, write_new
     from r1prov.cli.signing import load_private_key
+    from r1prov.endpoints.border import border_requests
     from r1prov.endpoints.plan import Plan, estimate
     from r1prov.endpoints.record import record, weights_of
     from r1prov.endpoints.reference import Sampling, write_reference
@@ -111,7 +119,8 @@ def command(
         rate=rate,
         told=told,
     ) as (client,):
-        cost = estimate(plan, chosen, sampling, samples)
+        border = border_requests(chosen) if with_border and top_logprobs else ()
+        cost = estimate(plan, chosen, sampling, samples, border=border)
         session.agree([cost], [client.model], prices, client.budget, yes=yes, told=told)
         verified = None
         if weights is not None:
@@ -125,6 +134,7 @@ def command(
             samples=samples,
             logprob_samples=logprob_samples,
             seed=seed,
+            with_border=with_border,
             asked=asked,
             weights=verified,
             say=told,

@@ -21,6 +21,7 @@ from r1prov.endpoints.benign import (
     temperature_ignored,
     undecided,
 )
+from r1prov.endpoints.border import BORDER, ask_border, border_result, gap_of
 from r1prov.endpoints.chat import ChatRequest
 from r1prov.endpoints.client import Client
 from r1prov.endpoints.comparison import (
@@ -33,6 +34,7 @@ from r1prov.endpoints.comparison import (
     times_of,
     timing_result,
 )
+from r1prov.endpoints.equality import chosen_kernel
 from r1prov.endpoints.plan import Plan
 from r1prov.endpoints.prompt_set import Prompt
 from r1prov.endpoints.question_run import (
@@ -110,7 +112,10 @@ class Audit:
             UsageError: It does not.
         """
         self._baseline()
-        if self.reference is None or self.plan.claim is None:
+        if self.reference is None:
+            return
+        chosen_kernel(self.plan.kernel, self.tokenizer)
+        if self.plan.claim is None:
             return
         model = self.reference.reference.model
         if model.lower() != self.plan.claim.lower():
@@ -149,7 +154,7 @@ class Audit:
         if self.tokenizer is None:
             why = f"no tokenizer of {claim} is at hand: --tokenizer FILE"
             self.not_run += [NotRun("delta-boundaries", why), NotRun("completion-recount", why)]
-        self.results += structure_tests(tokens.streams)
+        self.results += structure_tests(tokens.streams, claim=claim)
         self.results += tokens.results()
         seconds = [reply.seconds for reply in tokens.replies]
         times = times_of(tokens.streams, seconds)
@@ -200,8 +205,10 @@ class Audit:
             else:
                 why = self.client.stopped or "the endpoint gives no log-probabilities"
                 self.not_run.append(NotRun(LOGPROBS, why))
+                self._border(used, names, alpha)
         else:
             self.not_run.append(NotRun(LOGPROBS, "the reference holds none"))
+            self._border(used, names, alpha)
         if self._certain(COMPLETIONS, "text-statistics"):
             return
         taken = Samples()
@@ -228,19 +235,48 @@ class Audit:
                 taken,
                 looks[:number],
                 kernel=self.plan.kernel,
+                tokenizer=self.tokenizer,
                 seed=self.plan.seed,
                 names=names,
             )
             if rejects or self.client.stopped is not None:
                 break
-        if result.decisive and self.plan.claim is not None:
-            result = self._excused(result, answers_repeated(texts, taken.texts()))
+        repeated = answers_repeated(texts, taken.texts())
+        self.results.append(self._controlled(result, used, repeated))
+        self.results.append(text_result(texts, taken.texts(), seed=self.plan.seed, names=names))
+
+    def _border(self, used: UsedReference, names: Names, alpha: float) -> None:
+        """First tokens near a tie, in the place of log-probabilities and with their error rate."""
+        reference = used.reference
+        if not reference.border:
+            self.not_run.append(NotRun(BORDER, "the reference holds none"))
+            return
+        if self._certain(BORDER):
+            return
+        prompts = [Prompt(one.id, one.text) for one in reference.border]
+        (taken,) = ask_border([self.client], prompts, seed=self.plan.seed)
+        result = border_result(
+            {one.id: one.completions for one in reference.border},
+            taken,
+            {one.id: gap_of(one.first_tokens) or 0.0 for one in reference.border},
+            alpha=alpha,
+            seed=self.plan.seed,
+            names=names,
+        )
+        self.results.append(self._controlled(result, used))
+
+    def _controlled(
+        self, result: TestResult, used: UsedReference, cause: str | None = None
+    ) -> TestResult:
+        """The result, with what the endpoint does about a temperature if that matters."""
+        reference = used.reference
+        result = self._excused(result, cause)
         if result.decisive and self.plan.claim is not None and self._going():
             self.say("a control of the temperature")
+            prompts = [Prompt(one.id, one.text) for one in reference.prompts]
             cause, requests = temperature_ignored(self.client, prompts, reference.sampling)
             result = self._excused(replace(result, requests=result.requests + requests), cause)
-        self.results.append(result)
-        self.results.append(text_result(texts, taken.texts(), seed=self.plan.seed, names=names))
+        return result
 
     def _excused(self, result: TestResult, cause: str | None = None) -> TestResult:
         """The result, which does not decide if a harmless cause was seen.
@@ -258,7 +294,7 @@ class Audit:
         reference = self.reference.reference if self.reference is not None else None
         count = 0
         if reference is not None:
-            count += 1 + bool(reference.first_tokens())
+            count += 1 + bool(reference.first_tokens() or reference.border)
         if self.plan.asked is not None and self._baseline() is not None:
             count += 1
         return max(1, count)

@@ -20,6 +20,7 @@ from r1prov.responses.exchange_file import check_url
 from r1prov.text import quoted
 
 _PATH = "/chat/completions"
+_PART_OF_A_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 # Of a chat template, a system prompt not counted in.
 _TEMPLATE_TOKENS = 16
 
@@ -152,7 +153,8 @@ def first_token_logprobs(exchange: Exchange) -> dict[str, float] | None:
     """Token to log-probability, of the first token of an answer that is not streamed.
 
     None where the answer holds none, or what it holds is no such list. A token is named by its
-    bytes where they are given: several tokens may look alike as text.
+    text, which every host gives, and its bytes say which text that is, where they are given. Tokens
+    that are a part of a character have no text, look alike on some hosts, and are left out.
     """
     body = exchange.response.body
     if body is None or exchange.response.status != 200:
@@ -173,8 +175,9 @@ def first_token_logprobs(exchange: Exchange) -> dict[str, float] | None:
         if not isinstance(logprob, int | float) or not math.isfinite(logprob) or logprob > 0:
             return None
         if isinstance(raw, list) and all(type(b) is int and 0 <= b < 256 for b in raw) and raw:
-            token = bytes(raw).hex()
-        found[token] = float(logprob)
+            token = bytes(raw).decode(errors="replace")
+        if _PART_OF_A_CHARACTER not in token:
+            found[token] = max(float(logprob), found.get(token, -math.inf))
     return found or None
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import r1prov
 from r1prov.endpoints.benign import judged_questions, lenient
+from r1prov.endpoints.border import BORDER, ask_border, border_result, find_border, gap_of
 from r1prov.endpoints.client import Client
 from r1prov.endpoints.comparison import (
     COMPLETIONS,
@@ -23,6 +24,7 @@ from r1prov.endpoints.comparison import (
     times_of,
     timing_result,
 )
+from r1prov.endpoints.equality import chosen_kernel
 from r1prov.endpoints.plan import Plan
 from r1prov.endpoints.prompt_set import Prompt
 from r1prov.endpoints.question_run import (
@@ -82,6 +84,7 @@ class Comparison:
             Unreadable: The log cannot be written.
         """
         started = datetime.now(UTC)
+        chosen_kernel(self.plan.kernel, self.tokenizer)
         if self.plan.claim is not None:
             self._tokens(self.plan.claim)
         alpha = self.plan.alpha / (2 + (self.plan.asked is not None))
@@ -117,7 +120,7 @@ class Comparison:
             self.say(f"questions and token probes, {role}")
             tokens = TokenAudit(client, claim, self.tokenizer)
             tokens.ask_half(self.plan.questions())
-            found = [*structure_tests(tokens.streams), *tokens.results()]
+            found = [*structure_tests(tokens.streams, claim=claim), *tokens.results()]
             verdicts.append(found[-1])
             # What either side is does not decide whether they are alike.
             self.results += [
@@ -154,6 +157,7 @@ class Comparison:
         )
         if not had:
             self.not_run.append(NotRun(LOGPROBS, "not both endpoints give log-probabilities"))
+            self._border(alpha)
             return
         self.results.append(
             logprobs_result(
@@ -164,6 +168,28 @@ class Comparison:
                 names=_NAMES,
                 requests=sides[0].requests + sides[1].requests,
                 tokens=sides[0].tokens + sides[1].tokens,
+            )
+        )
+
+    def _border(self, alpha: float) -> None:
+        """First tokens near a tie, in the place of log-probabilities and with their error rate."""
+        if self._left_out(BORDER):
+            return
+        self.say("border inputs")
+        chosen, listed = find_border(self.a, self.prompts, self.sampling, seed=self.plan.seed)
+        if not chosen:
+            self.not_run.append(NotRun(BORDER, "too few prompts of A are known to be near a tie"))
+            return
+        ours, theirs = ask_border(self._clients, chosen, seed=self.plan.seed)
+        self.results.append(
+            border_result(
+                ours.completions,
+                theirs,
+                {one.id: gap_of(listed.first_tokens[one.id]) or 0.0 for one in chosen},
+                alpha=alpha,
+                seed=self.plan.seed,
+                names=_NAMES,
+                other_requests=ours.requests + listed.requests,
             )
         )
 
@@ -191,6 +217,7 @@ class Comparison:
                 sides[1],
                 looks[:number],
                 kernel=self.plan.kernel,
+                tokenizer=self.tokenizer,
                 seed=self.plan.seed,
                 names=_NAMES,
                 other_requests=sides[0].requests,

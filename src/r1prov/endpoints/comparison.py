@@ -17,9 +17,16 @@ from r1prov.endpoints.logprobs import LogprobSamples, compare_logprobs
 from r1prov.endpoints.result import ErrorRates, Outcome, TestResult
 from r1prov.endpoints.sampling import Samples
 from r1prov.endpoints.sequential import Look
-from r1prov.endpoints.text_statistics import compare_texts
-from r1prov.endpoints.timing import StreamTimes, describe_times, phases
-from r1prov.errors import UsageError
+from r1prov.endpoints.text_statistics import MIN_PROMPTS, compare_texts
+from r1prov.endpoints.timing import (
+    MIN_MODALITY_SAMPLES,
+    MODALITY_LEVEL,
+    StreamTimes,
+    describe_times,
+    phases,
+)
+from r1prov.endpoints.tokens.tokenizer import TextTokenizer
+from r1prov.errors import LimitExceeded, UsageError
 from r1prov.verify.findings import Finding, finding
 
 COMPLETIONS, LOGPROBS = "completions", "log-probabilities"
@@ -57,6 +64,7 @@ def completions_result(
     kernel: str,
     seed: int,
     names: Names,
+    tokenizer: TextTokenizer | None = None,
     other_requests: int = 0,
 ) -> tuple[TestResult, bool]:
     """The equality test at the latest of some looks, and whether it rejects there.
@@ -68,18 +76,19 @@ def completions_result(
         kernel: Name of the kernel.
         seed: Of the permutations.
         names: Of the sides.
+        tokenizer: For the kernel on tokens.
         other_requests: Requests to the trusted side, if it is an endpoint too.
     """
     alpha = sum(one.alpha for one in looks)
     texts = samples.texts()
     try:
-        found = compare_completions(reference, texts, kernel=kernel, seed=seed)
-    except UsageError as error:
-        return _untestable(COMPLETIONS, error.message, samples.requests + other_requests), False
+        found = compare_completions(reference, texts, kernel=kernel, tokenizer=tokenizer, seed=seed)
+    except (UsageError, LimitExceeded) as error:
+        return untestable(COMPLETIONS, error.message, samples.requests + other_requests), False
     least = smallest_p_value(found)
     if least > looks[-1].alpha:  # silence would be read as an answer
         why = f"{found.other:,} against {found.reference:,} completions are too few to tell"
-        return _untestable(COMPLETIONS, why, samples.requests + other_requests), False
+        return untestable(COMPLETIONS, why, samples.requests + other_requests), False
     rejects = found.p_value <= looks[-1].alpha
     summary = (
         f"completions of {names.other} "
@@ -167,7 +176,7 @@ def logprobs_result(
     try:
         found = compare_logprobs(reference, other, seed=seed)
     except UsageError as error:
-        return _untestable(LOGPROBS, error.message, requests)
+        return untestable(LOGPROBS, error.message, requests)
     differs = found.p_value <= alpha
     beyond = found.difference > max(LOGPROB_TOLERANCE, 3 * found.noise)
     rejects = differs and beyond
@@ -237,7 +246,11 @@ def text_result(
     try:
         found = compare_texts(reference, other, seed=seed)
     except UsageError as error:
-        return _untestable(name, error.message, 0)
+        return untestable(name, error.message, 0)
+    # A statistic that only long texts have may have fewer prompts than the others.
+    found = tuple(one for one in found if one.prompts >= MIN_PROMPTS)
+    if not found:
+        return untestable(name, f"fewer than {MIN_PROMPTS} prompts are too few for intervals", 0)
     apart = [one for one in found if one.low > 0 or one.high < 0]
     statistics: dict[str, float] = {}
     for one in found:
@@ -293,9 +306,9 @@ def timing_result(times: Mapping[str, Sequence[float]], *, answers: int, side: s
     """Quantiles of the times of streamed answers, and whether there is more than one peak."""
     name = "times" if side == "endpoint" else f"times of {side}"
     if not times:
-        return _untestable(name, "no streamed answer with times", 0)
+        return untestable(name, "no streamed answer with times", 0)
     statistics: dict[str, float] = {}
-    peaks = []
+    peaks, few = [], []
     for kind, seconds in times.items():
         found = describe_times(seconds)
         key = kind.replace(" ", "_")
@@ -303,17 +316,23 @@ def timing_result(times: Mapping[str, Sequence[float]], *, answers: int, side: s
         statistics |= {
             f"{key}_q{share:.0%}"[:-1]: value for share, value in found.quantiles.items()
         }
+        statistics[f"{key}_together"] = float(found.together)
         if found.modality is not None:
+            statistics[f"{key}_dip_samples"] = float(found.modality.samples)
             statistics[f"{key}_dip"] = found.modality.dip
             statistics[f"{key}_dip_p_value"] = found.modality.p_value
-            if found.modality.p_value <= 0.01:
+            if found.modality.p_value <= MODALITY_LEVEL:
                 peaks.append(kind)
+        else:
+            few.append(kind)
     first, total = times.get("first piece", ()), times["total"]
     summary = f"{len(total):,} answers took {describe_times(total).quantiles[0.5]:.2f} s (median)"
     if first:
         summary += f", the first piece {describe_times(first).quantiles[0.5]:.2f} s"
     if peaks:
         summary += f"; more than one peak: {', '.join(peaks)}"
+    if few:
+        summary += f"; too few for peaks (below {MIN_MODALITY_SAMPLES}): {', '.join(few)}"
     return TestResult(
         name=name,
         outcome=Outcome.DESCRIPTION,
@@ -325,5 +344,6 @@ def timing_result(times: Mapping[str, Sequence[float]], *, answers: int, side: s
     )
 
 
-def _untestable(name: str, why: str, requests: int) -> TestResult:
+def untestable(name: str, why: str, requests: int) -> TestResult:
+    """The result of a test that could not be made."""
     return TestResult(name=name, outcome=Outcome.NOT_TESTABLE, summary=why, requests=requests)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from r1prov.endpoints.tokens.tokenizer import TextTokenizer
+
     Matrix = NDArray[np.float64]
 
 # Prompt to completions of it.
@@ -25,8 +27,9 @@ Samples = Mapping[str, Sequence[str]]
 # Completions to the matrix of their similarities, each from 0 to 1.
 Kernel = Callable[[Sequence[str]], "Matrix"]
 
-# The paper compares the first 50 tokens; this is about as much text.
-PREFIX_CHARACTERS = 200
+# The paper compares the first 50 tokens; the characters are about as much text.
+PREFIX_TOKENS, PREFIX_CHARACTERS = 50, 200
+TOKENS = "tokens"
 _NGRAM = 3
 # Permutations at a time: bounds memory, whatever the number of samples.
 _BATCH = 256
@@ -37,15 +40,28 @@ def hamming_kernel(texts: Sequence[str]) -> Matrix:
 
     Two ends of text at the same position agree: a text that stopped is like another that stopped.
     """
+    return _same_places([[ord(one) for one in text] for text in texts], PREFIX_CHARACTERS)
+
+
+def token_kernel(tokenizer: TextTokenizer) -> Kernel:
+    """The same on the first `PREFIX_TOKENS` tokens, as the paper has it.
+
+    The texts are cut with one tokenizer on both sides, whichever tokens they were made of: any
+    kernel is valid, and this one is blind to how a host cuts.
+    """
+    return lambda texts: _same_places([tokenizer.ids(text) for text in texts], PREFIX_TOKENS)
+
+
+def _same_places(rows: Sequence[Sequence[int]], length: int) -> Matrix:
     import numpy as np
 
-    codes = np.zeros((len(texts), PREFIX_CHARACTERS), dtype=np.int32)
-    for row, text in enumerate(texts):
-        points = [ord(character) + 1 for character in text[:PREFIX_CHARACTERS]]
-        codes[row, : len(points)] = points
-    same = np.empty((len(texts), len(texts)))
-    for row in range(len(texts)):
-        same[row] = (codes == codes[row]).mean(axis=1)
+    codes = np.zeros((len(rows), length), dtype=np.int32)
+    for number, row in enumerate(rows):
+        points = [one + 1 for one in row[:length]]
+        codes[number, : len(points)] = points
+    same = np.empty((len(rows), len(rows)))
+    for number in range(len(rows)):
+        same[number] = (codes == codes[number]).mean(axis=1)
     return same
 
 
@@ -73,7 +89,35 @@ def ngram_kernel(texts: Sequence[str]) -> Matrix:
     return np.asarray(table @ table.T)
 
 
-KERNELS: Mapping[str, Kernel] = {"hamming": hamming_kernel, "ngram": ngram_kernel}
+def exact_kernel(texts: Sequence[str]) -> Matrix:
+    """1 for two texts that are the same, else 0: for texts of one token."""
+    import numpy as np
+
+    return np.array([[float(one == other) for other in texts] for one in texts])
+
+
+KERNELS: Mapping[str, Kernel] = {
+    "hamming": hamming_kernel, "ngram": ngram_kernel, "exact": exact_kernel,
+}  # fmt: skip
+
+
+def chosen_kernel(name: str, tokenizer: TextTokenizer | None) -> Kernel:
+    """The kernel of that name.
+
+    Raises:
+        UsageError: There is none, or it needs a tokenizer and none is at hand.
+    """
+    if name in KERNELS:
+        return KERNELS[name]
+    if name != TOKENS:
+        known = ", ".join([*KERNELS, TOKENS])
+        raise UsageError(f"there is no kernel {name!r}", hint=f"one of {known}")
+    if tokenizer is None:
+        raise UsageError(
+            "a kernel on tokens needs a tokenizer",
+            hint="--claim MODEL with its --tokenizer FILE, or --kernel hamming",
+        )
+    return token_kernel(tokenizer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +208,7 @@ def compare_completions(
     other: Samples,
     *,
     kernel: str = "hamming",
+    tokenizer: TextTokenizer | None = None,
     permutations: int = 9_999,
     seed: int,
 ) -> EqualityResult:
@@ -175,17 +220,19 @@ def compare_completions(
     Args:
         reference: Completions of the side that is trusted.
         other: Completions of the side that is audited.
-        kernel: A name in `KERNELS`, chosen before the data are seen.
+        kernel: A name in `KERNELS`, or `TOKENS`; chosen before the data are seen.
+        tokenizer: That cuts the texts of both sides, for the kernel on tokens.
         permutations: How many labellings to draw; the smallest p-value is 1 / (1 + permutations).
         seed: Of the drawing, so that the result can be computed again.
 
     Raises:
-        UsageError: No prompt has two completions on both sides, or there is no such kernel.
+        UsageError: No prompt has two completions on both sides, there is no such kernel, or it
+            needs a tokenizer.
+        LimitExceeded: A text is longer than `MAX_RECOUNT_BYTES`, and tokens were asked for.
     """
     import numpy as np
 
-    if kernel not in KERNELS:
-        raise UsageError(f"there is no kernel {kernel!r}", hint=f"one of {', '.join(KERNELS)}")
+    alike = chosen_kernel(kernel, tokenizer)
     names = [
         name
         for name in sorted(reference.keys() | other.keys())
@@ -200,7 +247,7 @@ def compare_completions(
     drawn = np.zeros(permutations)
     parts = []
     for name in names:
-        prompt = _Prompt(KERNELS[kernel], reference[name], other[name])
+        prompt = _Prompt(alike, reference[name], other[name])
         parts.append(
             PromptDifference(
                 prompt=name, reference=prompt.m, other=prompt.n, mmd2=prompt.observed()

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-# What a token that is not among those listed is taken for: below the least that was listed.
-_ABSENT_MARGIN = 1.0
-
 # Prompt to answers; an answer maps each listed token to its log-probability.
 LogprobSamples = Mapping[str, Sequence[Mapping[str, float]]]
 
@@ -62,6 +59,10 @@ def compare_logprobs(
     import numpy as np
 
     random = np.random.default_rng(seed)
+    reference, other = (
+        {name: [one for one in answers if one] for name, answers in side.items()}
+        for side in (reference, other)
+    )
     names = sorted(
         name for name in reference if len(reference[name]) >= 2 and len(other.get(name, ())) >= 2
     )
@@ -106,17 +107,26 @@ def compare_logprobs(
 
 
 def _table(answers: Sequence[Mapping[str, float]]) -> np.ndarray:
-    """A row an answer, a column a token that any of them lists."""
+    """A row an answer, a column a token that any of them lists.
+
+    Hosts list as many tokens as they please, so of each answer as many are taken as of the
+    shortest. One that is not among them is taken for the last that is: it is at most that likely,
+    and the end of a list, where tokens change places by chance, makes no difference of its own.
+    """
     import numpy as np
 
-    tokens = sorted(set().union(*answers))
-    floor = min((value for answer in answers for value in answer.values()), default=0.0)
-    table = np.full((len(answers), len(tokens)), floor - _ABSENT_MARGIN)
-    for row, answer in enumerate(answers):
-        for column, token in enumerate(tokens):
-            if token in answer:
-                table[row, column] = answer[token]
+    count = min(map(len, answers))
+    lists = [dict(sorted(one.items(), key=_likelier)[:count]) for one in answers]
+    tokens = sorted(set().union(*lists))
+    table = np.zeros((len(lists), len(tokens)))
+    for row, one in enumerate(lists):
+        last = min(one.values(), default=0.0)
+        table[row] = [one.get(token, last) for token in tokens]
     return table
+
+
+def _likelier(item: tuple[str, float]) -> tuple[float, str]:
+    return -item[1], item[0]
 
 
 def _noise(part: np.ndarray) -> float:

@@ -143,7 +143,12 @@ def requests_cost(requests: Sequence[ChatRequest]) -> Estimate:
 
 
 def estimate(
-    plan: Plan, prompts: Sequence[Prompt] = (), sampling: Sampling | None = None, samples: int = 0
+    plan: Plan,
+    prompts: Sequence[Prompt] = (),
+    sampling: Sampling | None = None,
+    samples: int = 0,
+    *,
+    border: Sequence[ChatRequest] = (),
 ) -> Estimate:
     """What a plan costs at most, for one endpoint.
 
@@ -152,8 +157,9 @@ def estimate(
         prompts: Of the reference, or that both endpoints get.
         sampling: With which they are asked; None for none.
         samples: Completions a prompt.
+        border: Requests to find border inputs and to ask them.
     """
-    total = Estimate()
+    total = requests_cost(border)
     if plan.claim is not None:
         probes = token_reference()
         asked = [

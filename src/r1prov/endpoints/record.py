@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import r1prov
+from r1prov.endpoints.border import recorded_border
 from r1prov.endpoints.client import Client
 from r1prov.endpoints.plan import Asked
 from r1prov.endpoints.prompt_set import Prompt
@@ -39,6 +40,7 @@ def record(
     samples: int,
     logprob_samples: int,
     seed: int,
+    with_border: bool = True,
     asked: Asked | None = None,
     weights: VerifiedWeights | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -53,6 +55,7 @@ def record(
         samples: Completions a prompt.
         logprob_samples: Answers with log-probabilities a prompt, if they are to be had.
         seed: Of the order.
+        with_border: Whether to look for border inputs, where log-probabilities are to be had.
         asked: A test set; None for none.
         weights: What the endpoint serves.
         say: Told what is being done.
@@ -61,12 +64,18 @@ def record(
         Unreadable: Not everything was answered: the log keeps what was.
     """
     found = Samples()
+    border: tuple[RecordedPrompt, ...] = ()
     if sampling.top_logprobs:
         say("log-probabilities")
         if not collect_first_tokens(
             [client], [found], prompts, logprob_samples, sampling, seed=seed
         ):
             say("note: the endpoint gives no log-probabilities; none are recorded")
+        elif with_border:
+            say("border inputs")
+            border = recorded_border(client, prompts, sampling, seed=seed)
+            if not border:
+                say("note: too few prompts are near a tie; no border inputs are recorded")
     say(f"{samples} completions of each of {len(prompts):,} prompts")
     collect([client], [found], prompts, range(samples), sampling, seed=seed)
     short = [one.id for one in prompts if len(found.completions.get(one.id, ())) < _LEAST]
@@ -100,6 +109,7 @@ def record(
         ),
         weights=weights,
         questions=questions,
+        border=border,
     )
 
 

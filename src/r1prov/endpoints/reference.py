@@ -125,6 +125,7 @@ class EndpointReference:
         prompts: With what was answered.
         weights: None if nothing binds it to weights.
         questions: None if no test set was asked.
+        border: Prompts near a tie, with first tokens at temperature 0 (`endpoints/border.py`).
     """
 
     model: str
@@ -136,6 +137,7 @@ class EndpointReference:
     prompts: tuple[RecordedPrompt, ...]
     weights: VerifiedWeights | None = None
     questions: QuestionResults | None = None
+    border: tuple[RecordedPrompt, ...] = ()
 
     def completions(self) -> dict[str, list[str]]:
         """Prompt id to the texts of its completions."""
@@ -178,8 +180,9 @@ def write_reference(reference: EndpointReference) -> bytes:
         },
     }
     lines = [f"{json.dumps(name)}:{_compact(value)}" for name, value in head.items()]
-    prompts = [_compact(_prompt_value(one)) for one in reference.prompts]
-    lines.append('"prompts":[\n' + ",\n".join(prompts) + "\n]")
+    for name, recorded in (("border", reference.border), ("prompts", reference.prompts)):
+        prompts = [_compact(_prompt_value(one)) for one in recorded]
+        lines.append(f'"{name}":[\n' + ",\n".join(prompts) + "\n]")
     return ("{" + ",\n".join(lines) + "}\n").encode("ascii")
 
 
@@ -233,14 +236,15 @@ def parse_reference(raw: bytes, *, subject: str) -> EndpointReference:
         prompts=tuple(_prompt(one, subject) for one in top.items("prompts", MAX_REFERENCE_PROMPTS)),
         weights=_weights(top.optional("weights")),
         questions=_questions(top.optional("questions")),
+        border=tuple(_prompt(one, subject) for one in top.items_or_none("border")),
     )
     sampling.finish()
     top.finish()
-    ids = [one.id for one in reference.prompts]
-    if not ids or len(set(ids)) < len(ids):
-        raise EndpointReferenceError(
-            "has no prompts" if not ids else "has two prompts of one name", subject=subject
-        )
+    if not reference.prompts:
+        raise EndpointReferenceError("has no prompts", subject=subject)
+    for prompts in (reference.prompts, reference.border):
+        if len({one.id for one in prompts}) < len(prompts):
+            raise EndpointReferenceError("has two prompts of one name", subject=subject)
     return reference
 
 
@@ -394,6 +398,10 @@ class _Fields:
         if not isinstance(value, list) or len(value) > most:
             raise self._error(f"has no array of at most {most:,} as {quoted(name)}")
         return value
+
+    def items_or_none(self, name: str) -> list[object]:
+        """As `items`, and none where files of before have no such member."""
+        return self.items(name, MAX_REFERENCE_PROMPTS) if name in self.left else []
 
     def finish(self) -> None:
         if self.left:

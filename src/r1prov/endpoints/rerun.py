@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from r1prov.endpoints.audit import Audit
+from r1prov.endpoints.border import recorded_requests
 from r1prov.endpoints.offline import OfflineClient, RecordedLog
 from r1prov.endpoints.plan import Asked, estimate
 from r1prov.endpoints.prompt_set import Prompt
@@ -82,6 +83,7 @@ def rerun(
         [Prompt(one.id, one.text) for one in prompts],
         None if reference is None else reference.reference.sampling,
         plan.samples or most,
+        border=() if reference is None else recorded_requests(reference.reference.border),
     )
     tokens = [one.first_tokens for one in prompts]
     for count, cap, what in (

@@ -18,7 +18,7 @@ from pathlib import Path
 import r1prov
 from r1prov.endpoints.chat import completions_url
 from r1prov.endpoints.client import Client
-from r1prov.endpoints.equality import KERNELS
+from r1prov.endpoints.equality import KERNELS, TOKENS
 from r1prov.endpoints.plan import Asked, Plan
 from r1prov.endpoints.reference_trust import UsedReference
 from r1prov.endpoints.tokens.tokenizer import TextTokenizer
@@ -237,7 +237,7 @@ def _check(found: AuditSettings, subject: str) -> None:
         value = getattr(plan, name)
         if value is not None and not least <= value <= most:
             raise EndpointPlanError(f"`{name}` is not from {least} to {most:,}", subject=subject)
-    if not 0 < plan.alpha <= 0.5 or plan.kernel not in KERNELS:
+    if not 0 < plan.alpha <= 0.5 or plan.kernel not in {*KERNELS, TOKENS}:
         raise EndpointPlanError("`alpha` or `kernel` is none that an audit takes", subject=subject)
     try:
         as_asked = completions_url(found.url)

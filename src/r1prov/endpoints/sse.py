@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+# Blank lines behind a blank line dispatch nothing, however many they are.
+_BLANK = re.compile(rb"[\r\n]+")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -53,6 +55,8 @@ class SseReader:
                 if data:
                     yield Event(b"\n".join(data), name, start)
                 data, name = [], b""
+                if (blank := _BLANK.match(raw, start)) is not None:
+                    start = blank.end()
                 continue
             if line.startswith(b":"):
                 self.comments += 1

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from r1prov.endpoints.answer import Answer, ReasoningShape, Usage, spent_on
 from r1prov.endpoints.result import Outcome, TestResult
+from r1prov.endpoints.tokens.prompts import CLAIM
 from r1prov.text import quoted
 from r1prov.verify.findings import Finding, finding
 
@@ -19,30 +20,50 @@ _MIN_REASONING = 40
 # Names of reasoning fields that guides tell of and no API has.
 IMAGINARY_FIELDS = ("deep_thoughts", "deepThoughts", "deep_thought", "deepthought")
 _HOW_MANY = 5
+# Claims of models that write reasoning before every answer; others do so where it is asked of them,
+# or never.
+_REASONERS = ("deepseek-r1", "deepseek-reasoner", "qwq")
+# In names of models that were distilled from R1 into those of others.
+_DISTILLS = ("distill", "qwen", "llama")
 
 
 def structure_tests(
-    answers: Sequence[Answer], *, asked_field: str | None = None, subject: str = "endpoint"
+    answers: Sequence[Answer],
+    *,
+    claim: str = CLAIM,
+    asked_field: str | None = None,
+    subject: str = "endpoint",
 ) -> tuple[TestResult, ...]:
     """Every test of this module, over ordinary answers to ordinary questions.
 
     Args:
         answers: In the order in which they were asked for.
+        claim: Model that is claimed.
         asked_field: Field that a user wants the reasoning in, if one was named.
         subject: What findings call the endpoint.
     """
     return (
-        reasoning_test(answers, asked_field=asked_field, subject=subject),
+        reasoning_test(answers, claim=claim, asked_field=asked_field, subject=subject),
         usage_arithmetic_test(answers, subject=subject),
-        model_name_test(answers, subject=subject),
-        fingerprint_test(answers, subject=subject),
+        model_name_test(answers, claim=claim, subject=subject),
+        fingerprint_test(answers, claim=claim, subject=subject),
     )
 
 
+def _is_distill(name: str) -> bool:
+    return any(part in name.lower() for part in _DISTILLS)
+
+
 def reasoning_test(
-    answers: Sequence[Answer], *, asked_field: str | None = None, subject: str = "endpoint"
+    answers: Sequence[Answer],
+    *,
+    claim: str = CLAIM,
+    asked_field: str | None = None,
+    subject: str = "endpoint",
 ) -> TestResult:
     """Whether answers hold reasoning, where, and whether it can be reasoning.
+
+    Against a claim only where the claimed model always reasons: V3 does not, V3.1 does if asked.
 
     `deep_thoughts` is named as what it is, whether an endpoint sends it or a user asks for it.
     """
@@ -67,6 +88,9 @@ def reasoning_test(
     outcome = Outcome.CONSISTENT
     if not used:
         outcome, summary = Outcome.NOT_TESTABLE, "no whole answer"
+    elif not claim.lower().startswith(_REASONERS):
+        outcome = Outcome.DESCRIPTION
+        summary = f"{len(with_reasoning)} of {len(used)} answers hold reasoning"
     elif not with_reasoning:
         outcome = Outcome.INCONSISTENT
         summary = f"none of {len(used)} answers holds reasoning"
@@ -168,11 +192,13 @@ def _arithmetic(usage: Usage) -> list[tuple[str, str, str]]:
     return wrong
 
 
-def model_name_test(answers: Sequence[Answer], *, subject: str = "model") -> TestResult:
+def model_name_test(
+    answers: Sequence[Answer], *, claim: str = CLAIM, subject: str = "model"
+) -> TestResult:
     """Whether answers carry the model name that was asked for. Names are free text."""
     used = [one for one in answers if one.model is not None and one.asked_model is not None]
     other = [one for one in used if one.model != one.asked_model]
-    distills = [one for one in other if "distill" in (one.model or "").lower()]
+    distills = [one for one in other if _is_distill(one.model or "")]
     findings: tuple[Finding, ...] = ()
     outcome, summary = Outcome.CONSISTENT, f"{len(used)} answers carry the name asked for"
     if not used:
@@ -180,7 +206,7 @@ def model_name_test(answers: Sequence[Answer], *, subject: str = "model") -> Tes
     elif other:
         # A host's own name for the same model is not against the claim; the name of a distill is.
         one = (distills or other)[0]
-        asked_distill = "distill" in (one.asked_model or "").lower()
+        asked_distill = _is_distill(one.asked_model or "") or _is_distill(claim)
         against = bool(distills) and not asked_distill
         outcome = Outcome.INCONSISTENT if against else Outcome.DESCRIPTION
         summary = f"{len(other)} of {len(used)} answers carry another model name"
@@ -207,7 +233,9 @@ def model_name_test(answers: Sequence[Answer], *, subject: str = "model") -> Tes
     )
 
 
-def fingerprint_test(answers: Sequence[Answer], *, subject: str = "fingerprint") -> TestResult:
+def fingerprint_test(
+    answers: Sequence[Answer], *, claim: str = CLAIM, subject: str = "fingerprint"
+) -> TestResult:
     """`system_fingerprint`: a free string, good for noticing a change and one kind of server."""
     used = [one for one in answers if one.error is None]
     seen = [one.fingerprint for one in used if one.fingerprint]
@@ -219,7 +247,7 @@ def fingerprint_test(answers: Sequence[Answer], *, subject: str = "fingerprint")
         # Ollama does serve 671B under `:671b`, so a hint and no more.
         summary = "the fingerprint is that of Ollama"
         tagged = any((one.asked_model or "").endswith(":671b") for one in used)
-        if not tagged:
+        if not tagged and not _is_distill(claim):
             outcome = Outcome.INCONSISTENT
         findings.append(finding("other-server", subject, summary, found="`fp_ollama`"))
     elif not seen:

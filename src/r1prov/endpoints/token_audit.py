@@ -20,11 +20,12 @@ from r1prov.endpoints.tokens.added import (
     added_token_test,
     template_overhead_test,
 )
-from r1prov.endpoints.tokens.boundaries import ALPHA, BETA, HONEST, OTHER, boundary_test
+from r1prov.endpoints.tokens.boundaries import ALPHA, BETA, boundary_test
 from r1prov.endpoints.tokens.contradiction import tokenizer_verdict
-from r1prov.endpoints.tokens.deltas import cuts_of
+from r1prov.endpoints.tokens.deltas import cuts_of, judged
 from r1prov.endpoints.tokens.explain import Observation, observe
 from r1prov.endpoints.tokens.prompts import needed, prompt_token_test
+from r1prov.endpoints.tokens.rates import HONEST, OTHER
 from r1prov.endpoints.tokens.recount import recount_test
 from r1prov.endpoints.tokens.reference import BASE, token_reference
 from r1prov.endpoints.tokens.sprt import Decision, Sprt
@@ -209,9 +210,10 @@ class TokenAudit:
             return ()
         sprt = Sprt(HONEST, OTHER, ALPHA, BETA)
         path = [0.0]
-        for answer in self.streams:
-            cuts = cuts_of(answer, self.tokenizer) if answer.streamed and answer.countable else None
-            if cuts is None or cuts.rechunked is not None:
+        used = [one for one in self.streams if one.streamed and one.countable]
+        found = [cuts_of(one, self.tokenizer) for one in used]
+        for cuts in judged([one for one in found if one is not None]):
+            if cuts.rechunked is not None:
                 continue
             for trial in cuts.trials:
                 decision = sprt.add(hit=trial)

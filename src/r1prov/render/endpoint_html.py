@@ -37,7 +37,17 @@ table { border-collapse: collapse; width: 100%; }
 th, td { text-align: start; vertical-align: top; padding: .2rem .8rem .2rem 0; }
 th { font-weight: normal; color: var(--faint); white-space: nowrap; }
 td { font-family: ui-monospace, monospace; font-size: .875rem; }
-td.number { text-align: end; }
+td.number { text-align: end; } td.word bdi { overflow-wrap: normal; }
+@media (max-width: 48rem) {
+  table.tests, table.tests tbody, table.tests tr { display: block; }
+  table.tests tr { border-top: 1px solid var(--line); padding: .4rem 0; }
+  table.tests tr.heads { display: none; }
+  table.tests th, table.tests td { display: block; text-align: start; padding: 0; }
+  table.tests th { color: var(--ink); font-weight: bold; }
+  table.tests td::before { content: attr(data-label) " "; color: var(--faint);
+    font: .875rem system-ui, sans-serif; }
+  figure { overflow-x: auto; } svg { min-width: 34rem; }
+}
 figure { margin: 1rem 0; } figcaption { color: var(--faint); font-size: .875rem; }
 svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; fill: var(--ink); }
 svg .axis { stroke: var(--line); } svg .bound { stroke: var(--faint); stroke-dasharray: 4 4; }
@@ -69,13 +79,15 @@ def _page(report: EndpointReport) -> Iterator[str]:
     yield '<meta name="referrer" content="no-referrer">'
     yield f"<title>r1prov: {verdict} {html_text(report.headline, limit=200)}</title>"
     yield f"<style>{_STYLE}</style>\n</head>\n<body>"
-    yield f'<h1 class="{verdict}">{verdict.upper()} {_text(report.headline)}</h1>'
+    # Some headlines begin with the verdict.
+    rest = report.headline.removeprefix(verdict).lstrip()
+    yield f'<h1 class="{verdict}">{verdict.upper()} {_text(rest)}</h1>'
     yield "<table>"
     for label, value in facts(report):
         yield _row(label, value)
-    yield "</table>\n<h2>Tests</h2>\n<table>"
+    yield '</table>\n<h2>Tests</h2>\n<table class="tests">'
     heads = "".join(f'<th scope="col">{one}</th>' for one in _COLUMNS)
-    yield f"<tr>{heads}</tr>"
+    yield f'<tr class="heads">{heads}</tr>'
     for one in report.results:
         yield _result(one)
     yield "</table>"
@@ -93,11 +105,14 @@ def _page(report: EndpointReport) -> Iterator[str]:
 
 
 def _result(one: TestResult) -> str:
-    cells = [f'<th scope="row">{_text(one.name)}</th>', f"<td>{_text(outcome_label(one))}</td>"]
+    values = [outcome_label(one), *(f"{n:,}" for n in (one.samples, one.requests, one.tokens))]
+    values += [rate_label(one), one.summary]
+    kinds = ("word", "number", "number", "number", "word", "")
+    cells = [f'<th scope="row">{_text(one.name)}</th>']
     cells += [
-        f'<td class="number">{number:,}</td>' for number in (one.samples, one.requests, one.tokens)
+        f'<td class="{kind}" data-label="{label}">{_text(value)}</td>'
+        for label, kind, value in zip(_COLUMNS[1:], kinds, values, strict=True)
     ]
-    cells += [f"<td>{_text(rate_label(one))}</td>", f"<td>{_text(one.summary)}</td>"]
     return f"<tr>{''.join(cells)}</tr>"
 
 

@@ -268,4 +268,12 @@ ENDPOINTS: tuple[Row, ...] = (
         _N,
         "A model that reasons needs room: raise the tokens of an answer.",
     ),
+    (
+        "946",
+        "border-inputs-differ",
+        "Prompts near a tie are answered with other first tokens",
+        _E,
+        "The same weights answer them alike at temperature 0, weights that differ a little do not. "
+        "So do a hidden system prompt, another chat template, and a host that samples as it likes.",
+    ),
 )

@@ -1,6 +1,6 @@
 """Makes copies of a GGUF model with coarser weights: what a host does that saves memory.
 
-As a program: `python requantize.py SOURCE.gguf TARGET.gguf Q8_0|Q5_0|Q4_0`.
+As a program: `python requantize.py SOURCE.gguf TARGET.gguf F16|Q8_0|Q5_0|Q4_0`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import gguf
 import numpy as np
 
 TYPES = {
+    "F16": gguf.GGMLQuantizationType.F16,
     "Q8_0": gguf.GGMLQuantizationType.Q8_0,
     "Q5_0": gguf.GGMLQuantizationType.Q5_0,
     "Q4_0": gguf.GGMLQuantizationType.Q4_0,
 }
 _FTYPES = {
+    "F16": gguf.LlamaFileType.MOSTLY_F16,
     "Q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
     "Q5_0": gguf.LlamaFileType.MOSTLY_Q5_0,
     "Q4_0": gguf.LlamaFileType.MOSTLY_Q4_0,

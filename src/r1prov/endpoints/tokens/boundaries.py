@@ -12,19 +12,13 @@ from dataclasses import dataclass, field
 
 from r1prov.endpoints.answer import Answer
 from r1prov.endpoints.result import ErrorRates, Outcome, TestResult
-from r1prov.endpoints.tokens.deltas import Cuts, cuts_of
+from r1prov.endpoints.tokens.deltas import Cuts, cuts_of, judged
+from r1prov.endpoints.tokens.rates import HONEST, OTHER, USUAL, Apart, told_apart
 from r1prov.endpoints.tokens.sprt import Decision, Sprt
 from r1prov.endpoints.tokens.tokenizer import TextTokenizer
 from r1prov.verify.findings import Finding, finding
 
 NAME = "delta-boundaries"
-# Boundaries off for the claimed tokenizer. Streams of five honest hosts had 1 of 2,110: models
-# now and then write a word in other tokens than their tokenizer would.
-HONEST = 0.003
-# Less than the tokenizers of Qwen and Llama were measured to have in the text that hides them best
-# (1.25 %, English prose without numbers); with numbers or Chinese they have 1.4 to 25 %.
-# `benchmarks/token_boundaries.py` has the table.
-OTHER = 0.01
 ALPHA = BETA = 1e-4
 # Without so many boundaries inside words or numbers, a text that was cut between words by a relay
 # would pass as tokens.
@@ -36,7 +30,6 @@ _BENIGN = (
     "models write some words in other tokens than their tokenizer would: part of the rate",
 )
 _CANNOT_TELL = (
-    "models with the same vocabulary: DeepSeek-R1, R1-0528, V3 and later",
     "quantized or fine-tuned weights",
     "a relay that cuts the stream anew with the claimed tokenizer",
 )
@@ -72,7 +65,8 @@ def boundary_test(
     """Hold the deltas of streamed answers against the claimed tokenizer.
 
     The test begins anew after each decision, so an endpoint that changes its model half-way is
-    noticed; `alpha` of the result is that of all runs together.
+    noticed; `alpha` of the result is that of all runs together. It accepts only where tokenizers
+    that are likely behind the claim would have been rejected (`USUAL`).
 
     Args:
         answers: In the order in which they were asked for; those that are not whole are left out.
@@ -87,12 +81,12 @@ def boundary_test(
         LimitExceeded: A text is longer than `MAX_RECOUNT_BYTES`.
     """
     used = [one for one in answers if one.streamed and one.countable]
-    cuts = [cuts_of(one, tokenizer) for one in used]
+    cuts = judged([one for one in (cuts_of(one, tokenizer) for one in used) if one is not None])
     sprt = Sprt(HONEST, OTHER, alpha, beta)
     runs = _Runs()
     inner = 0
     for number, one in enumerate(cuts):
-        if one is None or one.rechunked is not None:
+        if one.rechunked is not None:
             continue
         inner += one.inner
         for trial in one.trials:
@@ -100,14 +94,16 @@ def boundary_test(
             if decision is not Decision.CONTINUE:
                 runs.add(decision, number)
                 sprt.restart()
-    sound = [one for one in cuts if one is not None and one.rechunked is None]
-    whys = [one.rechunked for one in cuts if one is not None and one.rechunked is not None]
+    sound = [one for one in cuts if one.rechunked is None]
+    whys = [one.rechunked for one in cuts if one.rechunked is not None]
     rates = {
         name: _rate([cuts_of(one, other) for one in used])
         for name, other in (alternatives or {}).items()
     }
     outcome, summary, findings = _judge(runs, sound, whys, inner, sprt, rates, tokenizer, subject)
-    decided = runs.low + runs.high
+    # One that was begun and did not decide could have.
+    begun = runs.low + runs.high + (sprt.trials > 0)
+    apart = told_apart(tokenizer.name)
     return TestResult(
         name=NAME,
         outcome=outcome,
@@ -116,11 +112,12 @@ def boundary_test(
         requests=len(used),
         tokens=sum(one.usage.completion_tokens or 0 for one in used if one.usage is not None),
         error_rates=ErrorRates(
-            alpha=min(1.0, alpha * max(1, decided)),
+            alpha=min(1.0, alpha * max(1, begun)),
             beta=beta,
             basis=(
                 f"sequential test of independent boundaries, {HONEST:.1%} off against {OTHER:.1%};"
-                " the first rate rests on five honest hosts, the second on measured tokenizers"
+                " the first rate rests on five honest hosts, the second holds for the tokenizers"
+                f" of {', '.join(sorted(apart.found)) or 'none of the table'}"
             ),
         ),
         statistics={
@@ -137,7 +134,11 @@ def boundary_test(
         },
         findings=findings,
         benign=_BENIGN,
-        cannot_tell=_CANNOT_TELL,
+        cannot_tell=(
+            f"models with the same vocabulary: {apart.same}",
+            *_missed(apart),
+            *_CANNOT_TELL,
+        ),
     )
 
 
@@ -145,6 +146,15 @@ def _rate(cuts: Sequence[Cuts | None]) -> float | None:
     known = [one for one in cuts if one is not None]
     total = sum(one.boundaries for one in known)
     return sum(one.off for one in known) / total if total else None
+
+
+def _missed(apart: Apart) -> tuple[str, ...]:
+    if not apart.missed:
+        return ()
+    names = ", ".join(sorted(apart.missed))
+    return (
+        f"the tokenizers of {names} for sure: their tokens seldom end inside those of the claim",
+    )
 
 
 def _judge(
@@ -184,6 +194,13 @@ def _judge(
             )
             notes = (*notes, finding("tokenizer-changed", subject, changed))
         return Outcome.INCONSISTENT, message, (broken, *notes)
+    unseen = USUAL & told_apart(tokenizer.name).missed
+    if runs.low and unseen:
+        message = (
+            f"{total - off:,} of {total:,} deltas end with a token of {tokenizer.name}; so would "
+            f"those of {', '.join(sorted(unseen))}"
+        )
+        return Outcome.NOT_TESTABLE, message, notes
     if runs.low and inner >= _MIN_INNER:
         message = f"{total - off:,} of {total:,} deltas end with a token of {tokenizer.name}"
         return Outcome.CONSISTENT, message, notes

@@ -39,7 +39,6 @@ _BENIGN = (
     "cached tokens may be left out of the count by some hosts",
 )
 _CANNOT_TELL = (
-    "models with the same vocabulary: DeepSeek-R1, R1-0528, V3 and later",
     "quantized or fine-tuned weights",
     "a relay that makes `usage` with the claimed tokenizer",
 )
@@ -168,7 +167,7 @@ def prompt_token_test(
         statistics=statistics,
         findings=findings,
         benign=_BENIGN,
-        cannot_tell=_CANNOT_TELL,
+        cannot_tell=(f"models with the same vocabulary: {claimed.title}", *_CANNOT_TELL),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from r1prov.endpoints.answer import Answer
 from r1prov.endpoints.result import ErrorRates, Outcome, TestResult
+from r1prov.endpoints.tokens.rates import told_apart
 from r1prov.endpoints.tokens.tokenizer import TextTokenizer
 from r1prov.verify.findings import Finding, finding
 
@@ -37,7 +38,6 @@ _BENIGN = (
     "billing multipliers, which the prompt tokens show",
 )
 _CANNOT_TELL = (
-    "models with the same vocabulary: DeepSeek-R1, R1-0528, V3 and later",
     "tokenizers that count this very text alike: with English prose many do",
     "a relay that recounts with the claimed tokenizer",
 )
@@ -111,7 +111,10 @@ def recount_test(
         },
         findings=findings,
         benign=_BENIGN,
-        cannot_tell=_CANNOT_TELL,
+        cannot_tell=(
+            f"models with the same vocabulary: {told_apart(tokenizer.name).same}",
+            *_CANNOT_TELL,
+        ),
     )
 
 

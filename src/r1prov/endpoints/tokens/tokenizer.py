@@ -58,6 +58,14 @@ class TextTokenizer:
         """
         return len(self._encode(text).ids)
 
+    def ids(self, text: str) -> list[int]:
+        """Numbers of the tokens of `text`.
+
+        Raises:
+            LimitExceeded: Longer than `MAX_RECOUNT_BYTES`.
+        """
+        return list(self._encode(text).ids)
+
     def ends(self, text: str) -> tuple[int, ...] | None:
         """Offsets in UTF-8 bytes at which a token of `text` ends, ascending.
 
