@@ -20,7 +20,7 @@ test: $(VENV)/.installed-test $(MODEL)/model.safetensors $(GGUF)
 test-documents: $(VENV)/.installed-test $(MODEL)/model.safetensors
 	$(BIN)/python -m pytest -m documents tests/render tests/cli
 
-# Tests that need torch, which with what it brings takes 5 GB: in an environment of its own.
+# Tests that need torch, which with what it brings takes 6 GB: in an environment of its own.
 TORCH := .cache/torch
 test-torch: $(MODEL)/model.safetensors $(GGUF)
 	$(PYTHON) -m venv $(TORCH)
