@@ -465,7 +465,7 @@ def test_prices_make_an_estimate():
     for bad in (b"\xff", b"[", b"x = 1", b'["m"]\nprompt = -1', b'["m"]\nprompt = true',
                 row.replace(b"1", b"nan"), row.replace(b"1", b"inf"), row + b"promt = 2",
                 row + b'["other"]\nprompt = 1', b"currency = 1\n" + row,
-                row.replace(b"1", b'"1"')):  # fmt: skip
+                row.replace(b"1", b'"1"'), b"x = " + b"[" * 50_000):  # fmt: skip
         with pytest.raises(InputError):
             parse_prices(bad, model="m", subject="p")
 

@@ -18,10 +18,23 @@ from pathlib import Path
 from typing import Any
 
 from r1prov.attest.reader import read_statement
+from r1prov.endpoints.acceptance import parse_endpoint_criteria
+from r1prov.endpoints.budget import parse_prices
+from r1prov.endpoints.dataset_name import parse_dataset_name
+from r1prov.endpoints.offline import read_log
+from r1prov.endpoints.plan import Plan
 from r1prov.endpoints.prompt_set import parse_prompts
 from r1prov.endpoints.question_set import parse_question_set
 from r1prov.endpoints.read_answer import read_answer
-from r1prov.endpoints.reference import parse_reference
+from r1prov.endpoints.reference import (
+    Completion,
+    EndpointReference,
+    RecordedPrompt,
+    Sampling,
+    parse_reference,
+    write_reference,
+)
+from r1prov.endpoints.settings import AuditSettings, parse_settings
 from r1prov.errors import R1ProvError
 from r1prov.evidence.archive import write_archive
 from r1prov.evidence.index import Index, parse_index
@@ -48,7 +61,8 @@ from r1prov.responses.har import exchange_of_har
 from r1prov.responses.http_signature import read_signatures
 from r1prov.responses.jwks import parse_jwks
 from r1prov.responses.jws import parse_jws
-from r1prov.responses.log_record import parse_record, record_line
+from r1prov.responses.log_record import FIRST, parse_record, record_line
+from r1prov.responses.log_record import SCHEMA as LOG
 from r1prov.responses.near import parse_near
 from r1prov.responses.policy import parse_response_policy
 from r1prov.responses.raw_http import parse_raw
@@ -71,6 +85,7 @@ from r1prov.verify.policy_file import parse_policy
 ROOT = Path(__file__).parents[2]
 VECTORS = ROOT / "tests" / "vectors"
 SUBJECT = "fuzzed"
+URL = "http://127.0.0.1/v1/chat/completions"
 # Longer seeds teach a mutator nothing and slow it down.
 SEED_BYTES = 64 * 1024
 
@@ -215,6 +230,11 @@ TARGETS: dict[str, Target] = {
     "endpoint-reference": lambda data: parse_reference(data, subject=SUBJECT),
     "question-set": lambda data: parse_question_set(data, subject=SUBJECT),
     "prompts": lambda data: parse_prompts(data, subject=SUBJECT),
+    "prices": lambda data: parse_prices(data, model="m", subject=SUBJECT),
+    "dataset-name": lambda data: parse_dataset_name(data.decode("latin-1")),
+    "endpoint-criteria": lambda data: parse_endpoint_criteria(data, subject=SUBJECT),
+    "audit-plan": lambda data: parse_settings(data, subject=SUBJECT),
+    "audit-log": lambda data: read_log(data, data, url=URL, subject=SUBJECT),
 }
 
 # Real files that a target starts from.
@@ -225,6 +245,7 @@ SEEDS = {
     "oms-bundle": ("tests/vectors/oms", "*.sig"),
     "dsse-bundle": ("tests/vectors/oms", "*.sig"),
     "hub-commit": ("tests/vectors/hub-commits", "*.json"),
+    "endpoint-criteria": ("docs/contract", "acceptance-endpoint.toml"),
     "public-key": ("keys", "*.pub"),
     "openpgp-key": ("keys", "*.json"),
     "json": ("tests/vectors", "*.json"),
@@ -339,6 +360,34 @@ def _response_seeds() -> dict[str, tuple[bytes, ...]]:
     }
 
 
+def _reference() -> bytes:
+    recorded = RecordedPrompt(
+        id="p",
+        text="Say a.",
+        completions=(Completion(reasoning="", content="a", finish_reason="stop", seconds=1.5),),
+        first_tokens=({"a": -0.1},),
+    )
+    return write_reference(
+        EndpointReference(
+            model="m",
+            endpoint=URL,
+            asked_model="m",
+            recorded_at=NOW,
+            version="1",
+            sampling=Sampling(),
+            prompts=(recorded,),
+            border=(recorded,),
+        )
+    )
+
+
+def _audit_plan() -> bytes:
+    settings = AuditSettings(
+        url=URL, model="m", plan=Plan(claim="DeepSeek-R1"), libraries={}, version="1"
+    )
+    return settings.to_json()
+
+
 def _endpoint_seeds() -> dict[str, tuple[bytes, ...]]:
     """Captured answers, and what is put to endpoints."""
     events = b'data: {"choices":[{"delta":{"content":"<think>a</think>b"}}]}\n\ndata: [DONE]\n\n'
@@ -350,7 +399,8 @@ def _endpoint_seeds() -> dict[str, tuple[bytes, ...]]:
         "request": {"method": "GET", "url": "https://a.example/", "headers": pairs},
         "response": {"status": 200, "headers": pairs, "content": {"size": 1, "text": "a"}},
     }
-    line, _ = record_line(1, "0" * 64, "exchange", exchange_to_value(exchange))
+    first, head = record_line(0, FIRST, "log", {"schema": LOG})
+    line, _ = record_line(1, head.digest, "exchange", exchange_to_value(exchange))
     return {
         "exchange": (exchange_to_json(exchange),),
         "har": (json.dumps({"log": {"version": "1.2", "entries": [entry]}}).encode(),),
@@ -362,9 +412,15 @@ def _endpoint_seeds() -> dict[str, tuple[bytes, ...]]:
         "token-uri": (b"pkcs11:token=a;object=b;id=%01?module-path=/lib/x.so",),
         "timestamp": (b"0\x80\x06\x09*\x86H\x86\xf7\r\x01\x07\x02\xa0\x80",),
         "endpoint-answer": (events, b'{"choices":[{"message":{"content":"a"}}]}'),
-        "endpoint-reference": (b'{"schema":"r1prov/endpoint-reference/1"}',),
+        "endpoint-reference": (_reference(),),
         "question-set": (b'{"prompt":"1+1?","expected":"2","scorer":"numeric"}',),
         "prompts": (b"one\ntwo\n",),
+        "prices": (b'["m"]\nprompt = 0.55\ncompletion = 2.19\n',),
+        "dataset-name": (
+            b"hf://datasets/glue@main?split=validation&prompt=sentence&expected=label",
+        ),
+        "audit-plan": (_audit_plan(),),
+        "audit-log": (first + line,),
     }
 
 

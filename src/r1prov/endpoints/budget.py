@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from r1prov.errors import BudgetSpent, InputError
+from r1prov.errors import BudgetSpent, InputError, ManifestError
+from r1prov.manifest.fields import read_toml
 from r1prov.text import plural, printable, quoted
 
 _PRICES = ("prompt", "completion")
@@ -80,9 +80,9 @@ def parse_prices(raw: bytes, *, model: str, subject: str) -> Prices:
         InputError: Malformed, or without prices of the model.
     """
     try:
-        value = tomllib.loads(raw.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"no TOML: {error}", subject=subject) from None
+        value = read_toml(raw, subject)
+    except ManifestError as error:
+        raise InputError(f"no table of prices: {error.message}", subject=subject) from None
     currency = value.get("currency", "USD")
     if not isinstance(currency, str) or not currency.strip():
         raise InputError('`currency` is no name of one, such as "USD"', subject=subject)

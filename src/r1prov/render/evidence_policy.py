@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING, Final
 
 from r1prov.endpoints.acceptance import parse_endpoint_criteria
-from r1prov.errors import PolicyError
+from r1prov.errors import ManifestError, PolicyError
+from r1prov.manifest.fields import read_toml
 from r1prov.render.evidence_page import Markup, Page, code, mark
 from r1prov.render.evidence_words import WORDS
 from r1prov.verify.policy_file import PYPROJECT
@@ -83,8 +83,8 @@ def criteria(page: Page, dossier: Dossier) -> Iterator[Markup]:
 
 def _tables(found: Criteria) -> dict[str, object]:
     try:
-        values: dict[str, object] = tomllib.loads(found.raw.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError):
+        values: dict[str, object] = read_toml(found.raw, found.name)
+    except ManifestError:
         return {}  # verification would have refused it
     tool = values.get("tool")
     if found.name.endswith(PYPROJECT) and isinstance(tool, dict):
