@@ -72,6 +72,25 @@ def test_what_changed(case: Case, tmp_path: Path, log: Log) -> None:
     assert log(signers=2).verdict is Verdict.FAIL
 
 
+def test_a_file_that_was_not_hashed_is_not_gone(case: Case, tmp_path: Path, log: Log) -> None:
+    """Another size is enough to refuse a file, so nobody hashed it; and a link has no content."""
+    now = datetime.now(UTC)
+    first = put(case, tmp_path, "a.zip", now=now)
+    copy = tmp_path / "copy"
+    shutil.copytree(case.model, copy)
+    (copy / "tokenizer_config.json").write_text('{"longer": true}')
+    (copy / "more.json").symlink_to("config.json")
+    put(
+        replace_model(case, copy), tmp_path, "b.zip", now=now + timedelta(seconds=2), previous=first
+    )
+    changes = {one.what: (one.before, one.after) for one in log().links[1].changes}
+    before, after = changes["tokenizer_config.json"]
+    assert before is not None
+    assert len(before) == 64
+    assert after == "file, 16 bytes, not hashed"
+    assert changes["more.json"] == (None, "link, 0 bytes, not hashed")
+
+
 def test_the_same_file_twice(case: Case, tmp_path: Path, log: Log) -> None:
     first = put(case, tmp_path, "a.zip", now=NOW - timedelta(days=1))
     put(case, tmp_path, "b.zip", previous=first)

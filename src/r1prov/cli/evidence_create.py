@@ -200,7 +200,6 @@ def command(
     from r1prov.render import json as report_as_json
     from r1prov.trust.chains import signer_chain
     from r1prov.trust.timestamp_client import check_url
-    from r1prov.verify.findings import Verdict
 
     if acceptance is not None and (policy is not None or level is not Level.FULL):
         raise UsageError(
@@ -313,8 +312,7 @@ def command(
             draft, unstamped = draft.untimestamped(), True
             signature = draft.signature(private, certificates)
     raw = draft.archive(signature)
-    status = _written(draft, raw, wanted, output, redact, tokenizer, quiet=quiet)
-    return status or (Verdict.INCOMPLETE.exit_status if unstamped else 0)
+    return _written(draft, raw, wanted, output, redact, tokenizer, unstamped=unstamped, quiet=quiet)
 
 
 def _written(
@@ -325,6 +323,7 @@ def _written(
     redact: Path | None,
     tokenizer: Path | None,
     *,
+    unstamped: bool,
     quiet: bool,
 ) -> int:
     """Write the bundle, then verify it as others will: the status is what that came to."""
@@ -362,6 +361,8 @@ def _written(
     verdict = decide(tuple(about), result.coverage)
     if draft.report.verdict is Verdict.FAIL:
         verdict = Verdict.FAIL
+    if unstamped and verdict is Verdict.PASS:
+        verdict = Verdict.INCOMPLETE
     if not quiet:
         say(f"{output}: {human_bytes(len(raw))}, sha256:{result.sha256}")
         errors = [one for one in about if one.severity is Severity.ERROR]
@@ -376,8 +377,15 @@ def _written(
             open_ = [
                 o for o in result.coverage if o.required and o.state is not CoverageState.CHECKED
             ]
+            if unstamped:
+                say("not checked: when it was signed: no timestamp was to be had")
             for row in open_[:_NAMED]:
                 say(f"not checked: {printable(row.item)}: {printable(row.detail, limit=500)}")
+        # Of other people the bundle needs a key that they pinned.
+        if any(one.rule.name == "evidence-signature" for one in result.findings):
+            say(
+                f"note: {printable(result.signature.detail)}: who verifies the bundle has to pin it"
+            )
         model = draft.report
         if verdict is not model.verdict:
             say(f"the model by itself: {model.verdict.value}")

@@ -76,8 +76,8 @@ class RecordedStore:
         name: What the model's store was called.
         location: Which bundle it is in.
         digests: Path to SHA-256 of every file whose digest was known.
-        second_hand: Whether the maker did not read some file itself: it took a digest from a cache
-            (`cached`) or believed its store (`stated`).
+        how: Path to how its maker knew a digest: `read`, from a cache (`cached`), or believing its
+            store (`stated`).
     """
 
     stated_by = "the signer of the evidence"
@@ -89,14 +89,19 @@ class RecordedStore:
         location: str,
         entries: list[Entry],
         digests: dict[str, str],
-        second_hand: frozenset[str],
+        how: dict[str, str],
         parts: dict[str, list[tuple[int, bytes]]],
     ) -> None:
         self.name, self.location = name, location
-        self.digests, self.second_hand = digests, second_hand
+        self.digests, self.how = digests, how
         self._parts = parts
         self._entries = entries
         self._files = {one.path: one for one in entries if one.kind is EntryKind.FILE}
+
+    @property
+    def second_hand(self) -> frozenset[str]:
+        """How digests are known that the maker did not compute: `cached`, `stated`."""
+        return frozenset(self.how.values()) - {"read"}
 
     def entries(self) -> list[Entry]:
         """Everything that was listed."""
@@ -139,7 +144,7 @@ def read_recording(members: Mapping[str, bytes], *, subject: str) -> RecordedSto
         raise EvidenceError(f"is not of the schema {SCHEMA}", subject=where)
     entries: list[Entry] = []
     digests: dict[str, str] = {}
-    second_hand = set()
+    known: dict[str, str] = {}
     parts: dict[str, list[tuple[int, bytes]]] = {}
     unused = set(members) - {LISTING}
     for value in listed:
@@ -149,8 +154,7 @@ def read_recording(members: Mapping[str, bytes], *, subject: str) -> RecordedSto
         digest = entry.stated_sha256
         if digest is not None:
             digests[entry.path] = digest
-            if how != "read":
-                second_hand.add(how)
+            known[entry.path] = how
         kept = _content(value, entry, members, where)
         if kept:
             parts[entry.path] = kept
@@ -167,7 +171,7 @@ def read_recording(members: Mapping[str, bytes], *, subject: str) -> RecordedSto
         entries.append(entry)
     if unused:
         raise EvidenceError(f"no entry has the content {min(unused)!r}", subject=where)
-    return RecordedStore(top["name"], subject, entries, digests, frozenset(second_hand), parts)
+    return RecordedStore(top["name"], subject, entries, digests, known, parts)
 
 
 def _entry(value: object, where: str) -> tuple[Entry, str]:
