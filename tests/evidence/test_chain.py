@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evidence_case import Case, call, replace_model, resigned
+from evidence_case import Case, call, members_of, replace_model, resigned, rezip
 
 from r1prov.errors import LimitExceeded, UsageError
 from r1prov.evidence import chain as chains
+from r1prov.evidence.bag import INDEX
 from r1prov.evidence.chain import Chain, read_chain
 from r1prov.evidence.index import Previous
 from r1prov.evidence.verify import Demands
@@ -149,6 +150,19 @@ def test_another_model_does_not_continue(case: Case, tmp_path: Path) -> None:
     (tmp_path / "b.zip").write_bytes(draft.archive(draft.signature(case.maker)))
     chain = read_chain(tmp_path, load_authorities(case.keys), now=datetime.now(UTC))
     assert "is about m2, and continues one about m" in str(messages(chain))
+
+
+def test_a_file_that_says_much_is_told_in_few_words(
+    case: Case, raw: bytes, tmp_path: Path, log: Log
+) -> None:
+    """What nobody signed gets into no message as it is, however long."""
+    index = b'{"schema":"' + b"a" * 1_000_000 + b'"}'
+    (tmp_path / "a.zip").write_bytes(rezip(members_of(raw) | {INDEX: index}))
+    (tmp_path / "b.zip").write_bytes(b"PK")
+    long, none = log().findings
+    assert long.message.startswith("schema is `aaa")
+    assert len(long.message) < 500
+    assert none.message.startswith("it does not begin with a member")
 
 
 def test_what_is_no_bundle_and_too_many(

@@ -165,7 +165,7 @@ def test_a_report_under_another_name_is_none(case: Case, raw: bytes) -> None:
 
 def test_content_that_belongs_to_no_file(case: Case, raw: bytes) -> None:
     hidden = resigned(case, raw, payload={"model/x.bin": b"x"}, kinds={"model/x.bin": Kind.MODEL})
-    with pytest.raises(EvidenceError, match=r"no entry has the content 'model/x\.bin'"):
+    with pytest.raises(EvidenceError, match=r"no entry has the content `model/x\.bin`"):
         case.verify(hidden)
 
 
@@ -174,7 +174,7 @@ def test_content_in_two_pieces_is_hashed_all_the_same(case: Case, raw: bytes) ->
     value = listing_of(raw)
     config = next(one for one in value["entries"] if one["path"] == "config.json")
     config["ranges"] = [[0, 10], [10, config["size"] - 10]]
-    with pytest.raises(EvidenceError, match=r"ranges of 'config\.json' are not in order"):
+    with pytest.raises(EvidenceError, match=r"ranges of `config\.json` are not in order"):
         case.verify(relisted(case, raw, value))
 
 

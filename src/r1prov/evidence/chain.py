@@ -95,7 +95,8 @@ def read_chain(
                 verify_evidence(raw, authorities, now=now, demands=demands, subject=path.name)
             )
         except R1ProvError as error:
-            findings.append(finding("evidence-chain", path.name, error.message, hint=error.hint))
+            what = error.message.removeprefix(f"{path.name}: ")
+            findings.append(finding("evidence-chain", path.name, what, hint=error.hint))
     ordered = _in_order(results, findings)
     links = []
     before: EvidenceResult | None = None
