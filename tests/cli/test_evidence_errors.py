@@ -23,6 +23,7 @@ from r1prov.trust.keys import encode_private_key
 __all__ = ["case"]
 
 Do = Callable[..., tuple[int, str, str]]
+REDACT = ("-o", "x.zip", "--exchange", "x.json", "--redact")
 CREATE = ("create", "./model", "-m", "m.toml", "--keys", "keys", "--key", "maker.key")
 
 
@@ -115,6 +116,13 @@ def test_what_verify_is_given(do: Do, arguments: tuple[str, ...], status: int, s
         (("-o", "absent/x.zip"), 4, "no directory that can be written to"),
         (("-o", "x.zip", "--exchange", "m.toml"), 4, "no exchange of a known form"),
         (("-o", "x.zip", "--exchange", "absent"), 4, "no such file"),
+        (("-o", "x.zip", "--redact", "x.openings"), 2, "none goes in"),
+        ((*REDACT, "x.openings", "--exclude", "exchanges"), 2, "none goes in"),
+        ((*REDACT, "x.zip"), 2, "cannot be two files"),
+        ((*REDACT, "absent/x.openings"), 4, "no directory that can be written to"),
+        # Openings are put behind those that are there, and spoil no other file.
+        ((*REDACT, "k.key"), 4, "not JSON"),
+        ((*REDACT, "model"), 4, "Is a directory"),
         (("-o", "x.zip", "--audit", "absent"), 4, "no such file"),
         (("-o", "x.zip", "--audit", "model"), 4, "Is a directory"),
         (("-o", "x.zip", "--response-keys", "absent"), 4, "no such file"),

@@ -190,6 +190,7 @@ def command(
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from contextlib import ExitStack
 
+    from r1prov.cli.evidence_options import refuse_files_that_clash
     from r1prov.cli.output import complain, refuse_inside, refuse_output, say
     from r1prov.cli.progress import hashing_progress
     from r1prov.cli.signing import load_private_key, signing_certificates, timestamped
@@ -208,11 +209,16 @@ def command(
         )
     if not dry_run:
         refuse_output(output)
+        refuse_files_that_clash(output, redact, log if endpoint is not None else None)
     for path in (output, redact, log if endpoint is not None else None):
         refuse_inside(path, model)
     kinds = chosen(frozenset(include or ()), frozenset(exclude or ()))
     logs = tuple(endpoint_log or ())
     refuse_vain_audits(endpoint, logs, kinds, redact, reports=bool(endpoint_report))
+    if redact is not None and not (exchange and Kind.EXCHANGES in kinds):
+        raise UsageError(
+            "--redact is for exchanges, and none goes in", hint="name them with --exchange"
+        )
     named = acceptance or policy
     wanted = Wanted(
         model=model,
