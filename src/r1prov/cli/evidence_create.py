@@ -393,9 +393,12 @@ def _written(
                 f"note: {printable(result.signature.detail)}: who verifies the bundle has to pin it"
             )
         model = draft.report
-        if verdict is not model.verdict:
-            say(f"the model by itself: {model.verdict.value}")
-        say(f"{verdict.value}: {printable(model.headline)}")
+        if verdict is model.verdict:
+            say(f"{verdict.value}: {printable(model.headline)}")
+        else:
+            # Its headline says as which model it passes, which the whole does not.
+            alone = f"the model by itself: {model.verdict.value}, {printable(model.headline)}"
+            say(f"{verdict.value}: by what stands above; {alone}")
     return verdict.exit_status
 
 
