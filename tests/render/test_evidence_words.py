@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import r1prov
 from r1prov.endpoints.acceptance import TESTS
+from r1prov.endpoints.offline import NEVER_ASKED
 from r1prov.endpoints.report import NEVER
 from r1prov.endpoints.tokens.reference import token_reference
 from r1prov.evidence.parts import Kind
@@ -123,6 +124,21 @@ def test_sentences_are_translated_piece_by_piece() -> None:
         "不一致：与 R1 不一致：提示词元数与增量均不符合 R1 的分词器，重复检验亦已证实；"
         "1,200 个请求，检验：分词器 不一致（1,520）、推理过程 一致（4）；未进行：参数处理"
     )
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "3 requests in a row failed",
+        "3 requests in a row failed: HTTP status 503",
+        f"{NEVER_ASKED}: `Name a colour.`",
+        "the budget of 3 requests is spent",
+        "of the budget of 2,000 tokens 12 are left, and the next request may need 4,096",
+    ],
+)
+def test_why_an_audit_stopped_is_in_chinese(why: str) -> None:
+    told = f"not-testable: not decided: {why}; 4 requests, tests: reasoning not-testable (0)"
+    assert in_chinese(told) is not None
 
 
 def test_what_every_audit_and_exchange_says_is_in_chinese() -> None:
