@@ -127,6 +127,14 @@ def test_an_endpoint_that_lies_and_one_that_leaves_it_open(do: Do, tokenizers: T
     assert "not checked: endpoint/00: not-testable" in err
 
 
+def test_a_budget_that_is_spent_is_why_nothing_was_decided(do: Do, honest: PersonaServer) -> None:
+    few = ("--streams", "2", "--max-requests", "3", "-o", "few.zip")
+    status, _, err = do("evidence", *CREATE, "--endpoint", honest.url, *few)
+    assert status == 3
+    assert "the audit ended: not decided: the budget of 3 requests is spent" in err
+    assert err.rstrip().splitlines()[-1].startswith("incomplete: ")
+
+
 def test_an_audit_that_was_made_before(do: Do, honest: PersonaServer) -> None:
     report = ("--format", "json", "-o", "report.json")
     audit = ("endpoint", "audit", honest.url, *FEW)

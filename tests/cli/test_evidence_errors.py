@@ -23,6 +23,7 @@ from r1prov.trust.keys import encode_private_key
 __all__ = ["case"]
 
 Do = Callable[..., tuple[int, str, str]]
+REDACT = ("-o", "x.zip", "--exchange", "x.json", "--redact")
 CREATE = ("create", "./model", "-m", "m.toml", "--keys", "keys", "--key", "maker.key")
 
 
@@ -115,6 +116,13 @@ def test_what_verify_is_given(do: Do, arguments: tuple[str, ...], status: int, s
         (("-o", "absent/x.zip"), 4, "no directory that can be written to"),
         (("-o", "x.zip", "--exchange", "m.toml"), 4, "no exchange of a known form"),
         (("-o", "x.zip", "--exchange", "absent"), 4, "no such file"),
+        (("-o", "x.zip", "--redact", "x.openings"), 2, "none goes in"),
+        ((*REDACT, "x.openings", "--exclude", "exchanges"), 2, "none goes in"),
+        ((*REDACT, "x.zip"), 2, "cannot be two files"),
+        ((*REDACT, "absent/x.openings"), 4, "no directory that can be written to"),
+        # Openings are put behind those that are there, and spoil no other file.
+        ((*REDACT, "k.key"), 4, "not JSON"),
+        ((*REDACT, "model"), 4, "Is a directory"),
         (("-o", "x.zip", "--audit", "absent"), 4, "no such file"),
         (("-o", "x.zip", "--audit", "model"), 4, "Is a directory"),
         (("-o", "x.zip", "--response-keys", "absent"), 4, "no such file"),
@@ -201,6 +209,7 @@ def test_an_authority_of_time_that_does_not_answer(do: Do) -> None:
     status, _, err = do(*CREATE, "-o", "x.zip", "--timestamp-url", "http://127.0.0.1:9/tsr")
     assert status == 3
     assert "evidence timestamp x.zip" in err
+    assert err.splitlines()[-1].startswith("incomplete: ")
     status, out, _ = do("verify", "x.zip", "--keys", "keys")
     assert status == 0, out
     assert "proven     no time" in out
@@ -232,10 +241,12 @@ def test_created_with_a_certificate(
 # ------------------------------------------------------------------ what is left behind
 
 SLOW = """
-import sys, time
+import signal, sys, time
 import r1prov.verify.run as run
 from r1prov.cli.app import run as main
 hashing = run.hash_model
+# As from a terminal: a shell has what it starts with `&` ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def slow(*arguments, **more):
     print("hashing", flush=True)
     time.sleep(60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -127,7 +128,6 @@ def test_openings_and_response_keys_are_taken(do: Do, case: Case) -> None:
 def test_the_commands_of_the_document_do_what_it_says(do: Do, case: Case, raw: bytes) -> None:
     """Typed as they stand in the page, but for the name of the key's file and of its owner."""
     import hashlib
-    import re
     import shlex
 
     page = do("b.zip", "--format", "html", "--lang", "en", "--keys", str(case.keys))[1]
@@ -142,6 +142,28 @@ def test_the_commands_of_the_document_do_what_it_says(do: Do, case: Case, raw: b
         Path("signer.key.pub").write_bytes(public)
         assert run(shlex.split(commands[1])[1:]) == 0
     assert run(shlex.split(commands[2])[1:]) == 0
+
+
+def test_the_last_command_asks_for_what_the_document_was_asked_for(
+    do: Do, case: Case, tmp_path: Path
+) -> None:
+    """Else whoever types it gets another verdict than the document has."""
+    (tmp_path / "made").mkdir()
+    Path("made/p.toml").write_text('schema = "r1prov/policy/1"\n[[models]]\nname = "m"\n')
+    asked = ("--policy", "made/p.toml", "--scope", "all", "--signers", "2", "--timestamped")
+    page = ("b.zip", "--format", "html", "--lang", "en", "--keys", str(case.keys))
+    status, out, _ = do(*page, *asked)
+    assert status == 1
+    command = html.unescape(re.findall(r"<pre><code>(.*?)</code></pre>", out)[2])
+    assert command == (
+        "r1prov evidence verify b.zip --keys ./pinned "
+        "--policy p.toml --scope all --signers 2 --timestamped"
+    )
+    assert "files that the third command names" in html.unescape(out)
+    Path("x; y.toml").write_bytes(Path("made/p.toml").read_bytes())
+    out = do(*page, "--policy", "x; y.toml")[1]
+    assert "--policy FILE" in out
+    assert "x; y" not in out.partition("Verify it yourself")[2].partition("</section>")[0]
 
 
 def test_without_weasyprint_it_says_what_to_install(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 import shutil
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
-from contract_kit import criteria, filled
+from contract_kit import KIT, criteria, filled, page
 from evidence_case import NAMES, Case, call
 from parties import Parties, steps
 from persona_server import KEY, serve
@@ -81,6 +85,7 @@ class Audited:
             "commit_proof": None,
             "urls": f'["{self.url}"]',
             "reference_signers": f'["{self.signer}"]',
+            "min_samples": "{ completions = 40, questions = 30 }",
         }
         Path(POLICY).write_text(filled(POLICY, values | self.fill))
 
@@ -204,6 +209,31 @@ def test_a_breach_is_named(audited: Audited, number: str, rule: str) -> None:
     bundle, audited.fill = BREACHES[number, rule]
     (row,) = (one for one in criteria() if one.number == number)
     assert audited.judge(bundle) == (row.status, {rule})
+
+
+def below(questions: int, share: float, drop: float) -> float:
+    """Probability that the second of two services alike has more than `drop` fewer right."""
+    right = [
+        math.comb(questions, n) * share**n * (1 - share) ** (questions - n)
+        for n in range(questions + 1)
+    ]
+    at_most = [0.0, *itertools.accumulate(right)]
+    # As exact numbers: 0.1 of 200 questions are 20, and 20 are not more.
+    least = math.floor(Fraction(str(drop)) * questions) + 1
+    return sum(one * at_most[n - least + 1] for n, one in enumerate(right) if n >= least)
+
+
+def test_the_rates_of_honest_services_that_fall_short() -> None:
+    """C-16, and that the policy's own thresholds are those of its first figure."""
+    (row,) = (one for one in page("limits").splitlines() if one.startswith("| C-16"))
+    kit = tomllib.loads((KIT / POLICY).read_text())["endpoint"]
+    assert (kit["min_samples"]["questions"], kit["max_drop"]) == (200, 0.1)
+    shares = [n / 100 for n in range(5, 100, 5)]
+    for questions, drop, stated in ((200, 0.1, "2.1 %"), (30, 0.05, "35 %")):
+        assert stated in row
+        worst = 100 * max(below(questions, one, drop) for one in shares)
+        said = float(stated.split()[0])
+        assert 0.93 * said < worst <= said, worst
 
 
 def test_an_audit_that_is_too_old(audited: Audited) -> None:

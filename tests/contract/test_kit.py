@@ -81,6 +81,7 @@ def test_both_languages_have_the_same_commands(name: str) -> None:
 
     pairs = [[in_english(one) for one in blocks(page(name, lang))] for lang in ("en", "zh")]
     assert pairs[0] == pairs[1]
+    assert "exit status" not in page(name, "zh")
 
 
 def test_the_chinese_text_is_chinese() -> None:

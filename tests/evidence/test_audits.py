@@ -6,7 +6,7 @@ import html
 import json
 import re
 import shutil
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -395,6 +395,11 @@ def test_when_it_was_made(made: Audits, liar: Liar) -> None:
     )
     before = liar.with_members({}, created=index.created - timedelta(days=1))
     assert FOLDER in told(made.case.verify(before), "audit-time")
+    # The last moment that a bundle can name, and the first.
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert FOLDER in told(made.case.verify(liar.with_members({}, created=last)), "audit-old")
+    first = datetime(1, 1, 1, tzinfo=UTC)
+    assert FOLDER in told(made.case.verify(liar.with_members({}, created=first)), "audit-time")
 
 
 def test_what_it_takes_is_named_where_it_is_not_at_hand(

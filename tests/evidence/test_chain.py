@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evidence_case import Case, call, replace_model, resigned
+from evidence_case import Case, call, members_of, replace_model, resigned, rezip
 
 from r1prov.errors import LimitExceeded, UsageError
 from r1prov.evidence import chain as chains
+from r1prov.evidence.bag import INDEX
 from r1prov.evidence.chain import Chain, read_chain
 from r1prov.evidence.index import Previous
 from r1prov.evidence.verify import Demands
@@ -70,6 +71,25 @@ def test_what_changed(case: Case, tmp_path: Path, log: Log) -> None:
     assert log(scope=Scope.ALL).verdict is Verdict.FAIL
     assert log(expect="DeepSeek-R1").verdict is Verdict.FAIL
     assert log(signers=2).verdict is Verdict.FAIL
+
+
+def test_a_file_that_was_not_hashed_is_not_gone(case: Case, tmp_path: Path, log: Log) -> None:
+    """Another size is enough to refuse a file, so nobody hashed it; and a link has no content."""
+    now = datetime.now(UTC)
+    first = put(case, tmp_path, "a.zip", now=now)
+    copy = tmp_path / "copy"
+    shutil.copytree(case.model, copy)
+    (copy / "tokenizer_config.json").write_text('{"longer": true}')
+    (copy / "more.json").symlink_to("config.json")
+    put(
+        replace_model(case, copy), tmp_path, "b.zip", now=now + timedelta(seconds=2), previous=first
+    )
+    changes = {one.what: (one.before, one.after) for one in log().links[1].changes}
+    before, after = changes["tokenizer_config.json"]
+    assert before is not None
+    assert len(before) == 64
+    assert after == "file, 16 bytes, not hashed"
+    assert changes["more.json"] == (None, "link, 0 bytes, not hashed")
 
 
 def test_the_same_file_twice(case: Case, tmp_path: Path, log: Log) -> None:
@@ -130,6 +150,19 @@ def test_another_model_does_not_continue(case: Case, tmp_path: Path) -> None:
     (tmp_path / "b.zip").write_bytes(draft.archive(draft.signature(case.maker)))
     chain = read_chain(tmp_path, load_authorities(case.keys), now=datetime.now(UTC))
     assert "is about m2, and continues one about m" in str(messages(chain))
+
+
+def test_a_file_that_says_much_is_told_in_few_words(
+    case: Case, raw: bytes, tmp_path: Path, log: Log
+) -> None:
+    """What nobody signed gets into no message as it is, however long."""
+    index = b'{"schema":"' + b"a" * 1_000_000 + b'"}'
+    (tmp_path / "a.zip").write_bytes(rezip(members_of(raw) | {INDEX: index}))
+    (tmp_path / "b.zip").write_bytes(b"PK")
+    long, none = log().findings
+    assert long.message.startswith("schema is `aaa")
+    assert len(long.message) < 500
+    assert none.message.startswith("it does not begin with a member")
 
 
 def test_what_is_no_bundle_and_too_many(

@@ -59,6 +59,10 @@ def loaded(path: Path) -> PolicyFile:
         ("digests", {}),
         ("manifest", None),
         ("exceptions", 3),
+        ("cached", ["config.json"]),
+        ("stated", ["model.safetensors"]),
+        ("weights", {}),
+        ("other_files", None),
         ("headline", "as DeepSeek-R1 (full, deepseek-ai)"),
         ("schema", "r1prov/report/2"),
     ],
@@ -84,6 +88,39 @@ def test_a_report_about_another_manifest(case: Case, raw: bytes, name: str) -> N
     assert {one.message for one in result.findings} == {
         f"`manifest.{name}` of the report is not what the evidence says"
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("signers", ["k, key 00000000: good"]),
+        ("signers", []),
+        ("signers", None),
+        ("tree_digest", "0" * 64),
+        ("tree_digest", None),
+    ],
+)
+def test_a_report_of_other_signers_or_another_tree(
+    case: Case, raw: bytes, name: str, value: object
+) -> None:
+    report = json.loads(members_of(raw)[f"{DATA}report/report.json"])
+    report["manifest"][name] = value
+    changed = {"report/report.json": json.dumps(report).encode()}
+    result = case.verify(resigned(case, raw, payload=changed))
+    assert result.verdict is Verdict.FAIL
+    assert {one.message for one in result.findings} == {
+        f"`manifest.{name}` of the report is not what the evidence says"
+    }
+
+
+def test_files_that_a_report_counts_as_matching(case: Case, raw: bytes) -> None:
+    report = json.loads(members_of(raw)[f"{DATA}report/report.json"])
+    report["weights"]["total"] += 1
+    changed = {"report/report.json": json.dumps(report).encode()}
+    result = case.verify(resigned(case, raw, payload=changed))
+    assert [one.message for one in result.findings] == [
+        "`weights` of the report is not what the evidence says"
+    ]
 
 
 @pytest.mark.parametrize("text", [b"[]", b"3", b'"pass"', b"null", b"{}", b"", b"\xff"])
@@ -128,7 +165,7 @@ def test_a_report_under_another_name_is_none(case: Case, raw: bytes) -> None:
 
 def test_content_that_belongs_to_no_file(case: Case, raw: bytes) -> None:
     hidden = resigned(case, raw, payload={"model/x.bin": b"x"}, kinds={"model/x.bin": Kind.MODEL})
-    with pytest.raises(EvidenceError, match=r"no entry has the content 'model/x\.bin'"):
+    with pytest.raises(EvidenceError, match=r"no entry has the content `model/x\.bin`"):
         case.verify(hidden)
 
 
@@ -137,7 +174,7 @@ def test_content_in_two_pieces_is_hashed_all_the_same(case: Case, raw: bytes) ->
     value = listing_of(raw)
     config = next(one for one in value["entries"] if one["path"] == "config.json")
     config["ranges"] = [[0, 10], [10, config["size"] - 10]]
-    with pytest.raises(EvidenceError, match=r"ranges of 'config\.json' are not in order"):
+    with pytest.raises(EvidenceError, match=r"ranges of `config\.json` are not in order"):
         case.verify(relisted(case, raw, value))
 
 
@@ -214,7 +251,11 @@ def test_digests_that_the_maker_did_not_compute_are_said_first(case: Case, raw: 
     weights = next(one for one in value["entries"] if one["path"].endswith(".safetensors"))
     for how, says in (("stated", "did not compute"), ("cached", "had cached")):
         weights["how"] = how
-        result = case.verify(relisted(case, raw, value))
+        # The report does not say so.
+        assert rules(case.verify(relisted(case, raw, value))) == {"evidence-verdict"}
+        report = json.loads(members_of(raw)[f"{DATA}report/report.json"]) | {how: [weights["path"]]}
+        told = {"report/report.json": json.dumps(report).encode()}
+        result = case.verify(relisted(case, raw, value, **told))
         assert result.verdict is Verdict.PASS
         assert says in render.as_text(result).splitlines()[0]
 

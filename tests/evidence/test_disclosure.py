@@ -200,9 +200,9 @@ def test_the_document_says_what_is_redacted(
         demands["openings"] = tmp_path / "all"
     text = html.unescape(as_html(dossier(redacted[0], case.keys, **demands), ZH))
     assert english(text) == []
-    assert text.count("已遮蔽：") == 2
+    assert text.count("已隐去：") == 2
     assert "response.body" in text
-    assert ("4 处遮蔽内容已揭示并证实" in text) is opened
+    assert ("4 处隐去内容已启封并证实" in text) is opened
     assert ("由受信任的密钥签名，覆盖对此请求的此回答" in text) is opened
     assert ("不完整" in text[: text.index("h-facts")]) is not opened
     # A document shows of exchanges what became of them, never their words.

@@ -135,7 +135,7 @@ def test_the_digest_of_the_tool_is_that_of_its_files(case: Case, raw: bytes) -> 
 
 
 def test_an_index_has_what_the_documentation_says(raw: bytes) -> None:
-    documented = (HERE.parents[1] / "docs" / "evidence.md").read_text()
+    documented = (HERE.parents[1] / "docs" / "evidence-format.md").read_text()
     index = json.loads(members_of(raw)[INDEX])
     assert [name for name in index if f"`{name}`" not in documented] == []
     assert [name for name in index["parts"][0] if f"`{name}`" not in documented] == []

@@ -135,6 +135,19 @@ def test_one_signer_is_not_two(case: Case, raw: bytes) -> None:
     members = members_of(raw)
     twice = members | {countersignature("0" * 8): members[SIGNATURE]}
     assert case.verify(retagged(twice), signers=2).verdict is Verdict.FAIL
+    # Nor is it a member that may be there.
+    assert rules(case.verify(retagged(twice))) == {"evidence-extra"}
+
+
+def test_a_countersignature_under_the_name_of_another(
+    case: Case, raw: bytes, supplier: PrivateKey
+) -> None:
+    members = members_of(countersign(raw, supplier, subject="b.zip"))
+    good = members.pop(named := countersignature(supplier.public.key_id8))
+    assert case.verify(retagged(members | {named: good})).verdict is Verdict.PASS
+    result = case.verify(retagged(members | {countersignature("0" * 8): good}))
+    assert result.verdict is Verdict.FAIL
+    assert rules(result) == {"evidence-extra"}
 
 
 def test_a_signature_of_somebody_unknown_takes_nothing(case: Case, raw: bytes) -> None:

@@ -157,7 +157,7 @@ def evidence_signature(data: bytes) -> object:
 
 def evidence_report(data: bytes) -> object:
     """The report in a bundle, which is held against its index."""
-    return list(contradictions(data, _index(), None, {}, as_made=True))
+    return list(contradictions(data, _index(), None, None, as_made=True))
 
 
 def signatures(data: bytes) -> object:

@@ -1,15 +1,19 @@
 """Every text of the document in both languages, every rule and common sentence in Chinese."""
 
+import ast
 import re
 import string
 import time
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import r1prov
 from r1prov.endpoints.acceptance import TESTS
+from r1prov.endpoints.offline import NEVER_ASKED
 from r1prov.endpoints.report import NEVER
 from r1prov.endpoints.tokens.reference import token_reference
 from r1prov.evidence.parts import Kind
@@ -122,11 +126,63 @@ def test_sentences_are_translated_piece_by_piece() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "why",
+    [
+        "3 requests in a row failed",
+        "3 requests in a row failed: HTTP status 503",
+        f"{NEVER_ASKED}: `Name a colour.`",
+        "the budget of 3 requests is spent",
+        "of the budget of 2,000 tokens 12 are left, and the next request may need 4,096",
+    ],
+)
+def test_why_an_audit_stopped_is_in_chinese(why: str) -> None:
+    told = f"not-testable: not decided: {why}; 4 requests, tests: reasoning not-testable (0)"
+    assert in_chinese(told) is not None
+
+
 def test_what_every_audit_and_exchange_says_is_in_chinese() -> None:
     for name in (*TESTS, *(one.title for one in token_reference().counters if "," in one.title)):
         assert in_chinese(name), name
     for sentence in (*NEVER, *_HEADLINES.values()):
         assert in_chinese(sentence), sentence
+
+
+def filled(value: ast.expr) -> list[str]:
+    """What a sentence of the code can read as, with something in each place."""
+    if isinstance(value, ast.IfExp):
+        return filled(value.body) + filled(value.orelse)
+    if isinstance(value, ast.Constant):
+        return [str(value.value)]
+    if not isinstance(value, ast.JoinedStr):
+        return []
+    text = ""
+    for piece in value.values:
+        if isinstance(piece, ast.Constant):
+            text += str(piece.value)
+        elif isinstance(piece, ast.FormattedValue):
+            call = piece.value
+            counts = isinstance(call, ast.Call) and ast.unparse(call.func) == "plural"
+            numeric = piece.format_spec is not None or "len(" in ast.unparse(call)
+            word = f"5 {ast.literal_eval(call.args[1])}s" if counts else "m"  # type: ignore[attr-defined]
+            text += "5" if numeric and not counts else word
+    return [text]
+
+
+def test_what_is_found_of_a_model_is_in_chinese() -> None:
+    """Every sentence of the checks, as it stands in the code."""
+    seen, lacking = 0, []
+    root = Path(r1prov.__file__).parent / "verify"
+    for path in (*sorted((root / "checks").glob("*.py")), root / "apply_policy.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) != "finding":
+                continue
+            for sentence in filled(node.args[2]):
+                seen += 1
+                if in_chinese(sentence) is None:
+                    lacking.append(f"{path.name}:{node.lineno}: {sentence}")
+    assert seen > 40
+    assert lacking == [], "\n".join(lacking)
 
 
 def test_criteria_have_words_and_rules() -> None:

@@ -86,10 +86,17 @@ class GatheredAudits:
         return found
 
     def told(self, again: Sequence[EndpointReport]) -> list[str]:
-        """What the audit of this run came to, where its log does not bear that out."""
+        """What the audit of this run came to, where its log does not say that."""
+        from r1prov.endpoints.result import Outcome
+        from r1prov.text import printable
+
         live = self._live
-        if live is None or not again or live.verdict is again[-1].verdict:
+        if live is None or not again:
             return []
+        if live.verdict is again[-1].verdict:
+            # Why it stopped does not stand in the log of what was asked and answered.
+            stopped = again[-1].verdict is Outcome.NOT_TESTABLE
+            return [f"the audit ended: {printable(live.headline, limit=500)}"] if stopped else []
         return [
             f"note: the audit came to {live.verdict.value}; made again from its log, as everyone "
             f"else will see it, it is {again[-1].verdict.value}"

@@ -190,6 +190,7 @@ def command(
     """  # noqa: D301 - \b is how the help keeps lines as they are
     from contextlib import ExitStack
 
+    from r1prov.cli.evidence_options import refuse_files_that_clash
     from r1prov.cli.output import complain, refuse_inside, refuse_output, say
     from r1prov.cli.progress import hashing_progress
     from r1prov.cli.signing import load_private_key, signing_certificates, timestamped
@@ -200,7 +201,6 @@ def command(
     from r1prov.render import json as report_as_json
     from r1prov.trust.chains import signer_chain
     from r1prov.trust.timestamp_client import check_url
-    from r1prov.verify.findings import Verdict
 
     if acceptance is not None and (policy is not None or level is not Level.FULL):
         raise UsageError(
@@ -209,11 +209,16 @@ def command(
         )
     if not dry_run:
         refuse_output(output)
+        refuse_files_that_clash(output, redact, log if endpoint is not None else None)
     for path in (output, redact, log if endpoint is not None else None):
         refuse_inside(path, model)
     kinds = chosen(frozenset(include or ()), frozenset(exclude or ()))
     logs = tuple(endpoint_log or ())
     refuse_vain_audits(endpoint, logs, kinds, redact, reports=bool(endpoint_report))
+    if redact is not None and not (exchange and Kind.EXCHANGES in kinds):
+        raise UsageError(
+            "--redact is for exchanges, and none goes in", hint="name them with --exchange"
+        )
     named = acceptance or policy
     wanted = Wanted(
         model=model,
@@ -313,8 +318,7 @@ def command(
             draft, unstamped = draft.untimestamped(), True
             signature = draft.signature(private, certificates)
     raw = draft.archive(signature)
-    status = _written(draft, raw, wanted, output, redact, tokenizer, quiet=quiet)
-    return status or (Verdict.INCOMPLETE.exit_status if unstamped else 0)
+    return _written(draft, raw, wanted, output, redact, tokenizer, unstamped=unstamped, quiet=quiet)
 
 
 def _written(
@@ -325,6 +329,7 @@ def _written(
     redact: Path | None,
     tokenizer: Path | None,
     *,
+    unstamped: bool,
     quiet: bool,
 ) -> int:
     """Write the bundle, then verify it as others will: the status is what that came to."""
@@ -362,6 +367,8 @@ def _written(
     verdict = decide(tuple(about), result.coverage)
     if draft.report.verdict is Verdict.FAIL:
         verdict = Verdict.FAIL
+    if unstamped and verdict is Verdict.PASS:
+        verdict = Verdict.INCOMPLETE
     if not quiet:
         say(f"{output}: {human_bytes(len(raw))}, sha256:{result.sha256}")
         errors = [one for one in about if one.severity is Severity.ERROR]
@@ -376,12 +383,22 @@ def _written(
             open_ = [
                 o for o in result.coverage if o.required and o.state is not CoverageState.CHECKED
             ]
+            if unstamped:
+                say("not checked: when it was signed: no timestamp was to be had")
             for row in open_[:_NAMED]:
                 say(f"not checked: {printable(row.item)}: {printable(row.detail, limit=500)}")
+        # Of other people the bundle needs a key that they pinned.
+        if any(one.rule.name == "evidence-signature" for one in result.findings):
+            say(
+                f"note: {printable(result.signature.detail)}: who verifies the bundle has to pin it"
+            )
         model = draft.report
-        if verdict is not model.verdict:
-            say(f"the model by itself: {model.verdict.value}")
-        say(f"{verdict.value}: {printable(model.headline)}")
+        if verdict is model.verdict:
+            say(f"{verdict.value}: {printable(model.headline)}")
+        else:
+            # Its headline says as which model it passes, which the whole does not.
+            alone = f"the model by itself: {model.verdict.value}, {printable(model.headline)}"
+            say(f"{verdict.value}: by what stands above; {alone}")
     return verdict.exit_status
 
 

@@ -145,7 +145,14 @@ def show(
     if policy is not None:
         found = Criteria(policy.name, read_file(policy, MAX_POLICY_BYTES), by_verifier=True)
     page, status = _document(
-        raw, opened, _languages(lang), demands, authorities, policy=found, quiet=quiet
+        raw,
+        opened,
+        _languages(lang),
+        demands,
+        authorities,
+        policy=found,
+        asked=_as_options(demands, policy, response_keys, tokenizer),
+        quiet=quiet,
     )
     if format is ShowFormat.HTML:
         taken = emit(page, output, quiet=quiet)
@@ -155,6 +162,28 @@ def show(
         set_page = as_pdf(page, identifier=opened.sha256)
         taken = (quiet and output is None) or emit_bytes(set_page, output)
     return status if taken else 4
+
+
+def _as_options(
+    demands: Demands, policy: Path | None, keys: list[Path] | None, tokenizer: Path | None
+) -> tuple[tuple[str, ...], ...]:
+    """What was asked, as whoever reads the document has to type it: files by their names alone."""
+    files = [
+        ("--policy", policy),
+        *(("--response-keys", one) for one in keys or ()),
+        ("--openings", demands.openings),
+        ("--tokenizer", tokenizer),
+    ]
+    found: list[tuple[str, ...]] = [
+        (option, file.name or "FILE") for option, file in files if file is not None
+    ]
+    if demands.scope is not None:
+        found.append(("--scope", demands.scope.value))
+    if demands.signers > 1:
+        found.append(("--signers", str(demands.signers)))
+    found += [("--timestamped",)] if demands.timestamped else []
+    found += [("--run-code",)] if demands.run_code else []
+    return tuple(found)
 
 
 def _languages(lang: Languages) -> tuple[Language, ...]:
@@ -173,6 +202,7 @@ def _document(
     authorities: Authorities,
     *,
     policy: Criteria | None,
+    asked: tuple[tuple[str, ...], ...],
     quiet: bool,
 ) -> tuple[str, int]:
     """The page, and the exit status of the verdict in it."""
@@ -188,6 +218,6 @@ def _document(
             raw, authorities, now=now, demands=demands, subject=opened.subject, progress=progress
         )
     dossier = gather_dossier(
-        opened, result, authorities, now=now, version=r1prov.__version__, policy=policy
+        opened, result, authorities, now=now, version=r1prov.__version__, policy=policy, asked=asked
     )
     return as_html(dossier, languages), result.exit_status

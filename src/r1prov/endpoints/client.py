@@ -164,7 +164,8 @@ class Client:
             raise Unreadable(
                 done.problem or "no answer",
                 subject=self._shown,
-                hint="name the model with --model, and no list of models is asked for",
+                hint="name the model with --model (`evidence create`: --endpoint-model), and no "
+                "list of models is asked for",
             )
         return done.exchange
 

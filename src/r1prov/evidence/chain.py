@@ -95,7 +95,8 @@ def read_chain(
                 verify_evidence(raw, authorities, now=now, demands=demands, subject=path.name)
             )
         except R1ProvError as error:
-            findings.append(finding("evidence-chain", path.name, error.message, hint=error.hint))
+            what = error.message.removeprefix(f"{path.name}: ")
+            findings.append(finding("evidence-chain", path.name, what, hint=error.hint))
     ordered = _in_order(results, findings)
     links = []
     before: EvidenceResult | None = None
@@ -165,10 +166,11 @@ def _in_order(results: list[EvidenceResult], findings: list[Finding]) -> list[Ev
 def _changes(before: EvidenceResult | None, after: EvidenceResult) -> tuple[Change, ...]:
     if before is None:
         return ()
+    old, new = _contents(before), _contents(after)
     found = [
-        Change(what=path, before=before.digests.get(path), after=after.digests.get(path))
-        for path in sorted(before.digests.keys() | after.digests.keys())
-        if before.digests.get(path) != after.digests.get(path)
+        Change(what=path, before=old.get(path), after=new.get(path))
+        for path in sorted(old.keys() | new.keys())
+        if old.get(path) != new.get(path)
     ]
     was, now = _about(before), _about(after)
     found += [
@@ -183,6 +185,12 @@ def _changes(before: EvidenceResult | None, after: EvidenceResult) -> tuple[Chan
         if had.get(url) != has.get(url)
     ]
     return tuple(found)
+
+
+def _contents(result: EvidenceResult) -> dict[str, str]:
+    """Path to SHA-256; to kind and size where there is none, so that a file is never just gone."""
+    told = {one.path: f"{one.kind.value}, {one.size:,} bytes, not hashed" for one in result.listed}
+    return told | result.digests
 
 
 def _about(result: EvidenceResult) -> dict[str, str | None]:

@@ -166,7 +166,7 @@ def draft_evidence(
     Args:
         wanted: The model, and what goes in.
         report_as_json: Writes the report (`render.json.render`, of a floor above this one).
-        now: When the bundle is made.
+        now: When the bundle is made, instead of what the clock says: it is then the one time in it.
         progress: Called with the bytes to hash; returns a callback for bytes done.
         endpoints: Audits endpoints, or finds audits, once the model was verified.
 
@@ -199,6 +199,9 @@ def draft_evidence(
     _add_trust(collected, authorities, wanted)
     previous = _previous(wanted)
     report = verify(store, authorities, asked, manifest=wanted.manifest, now=now, progress=progress)
+    if created is not None:
+        # By one clock: the same inputs at the same moment give the same bytes.
+        report = replace(report, started_at=created, finished_at=created)
     model = report.manifest.name if report.manifest else UNIDENTIFIED
     if previous is not None and previous.model != model:
         raise UsageError(
@@ -206,7 +209,8 @@ def draft_evidence(
             subject=str(wanted.previous),
             hint="a chain follows one deployment of one model",
         )
-    collected.add(Kind.REPORT, "report/report.json", report_as_json(report).encode())
+    told = report_as_json(_without_places(report, store)).encode()
+    collected.add(Kind.REPORT, "report/report.json", told)
     if Kind.MODEL in wanted.kinds:
         for name, data in record_model(
             store, report, whole_files=Kind.FILES in wanted.kinds
@@ -263,6 +267,16 @@ class _Collected:
             name = f"{head}-{number}{dot}{tail}" if dot else f"{path}-{number}"
         self._names.add(name.casefold())
         self.members[name] = (kind, data)
+
+
+def _without_places(report: Report, store: Store) -> Report:
+    """A report that does not tell where model and manifest lie on its maker's disk."""
+    use = report.manifest
+    if use is not None:
+        use = replace(use, location=Path(use.location).name)
+    return replace(
+        report, manifest=use, model=store.name if isinstance(store, LocalStore) else report.model
+    )
 
 
 def _refuse_what_cannot_be_replayed(store: Store, wanted: Wanted) -> None:

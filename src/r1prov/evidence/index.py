@@ -159,7 +159,7 @@ def parse_index(raw: bytes, *, subject: str) -> Index:
         raise EvidenceError(error.message, subject=where, hint=error.hint) from None
     if isinstance(top, dict) and isinstance(top.get("schema"), str) and top["schema"] != SCHEMA:
         raise EvidenceError(
-            f"schema is {top['schema']!r}, not {SCHEMA}", subject=where, hint="upgrade r1prov"
+            f"schema is {quoted(top['schema'])}, not {SCHEMA}", subject=where, hint="upgrade r1prov"
         )
     if not isinstance(top, dict) or set(top) != _TOP or not isinstance(top["parts"], list):
         raise EvidenceError(

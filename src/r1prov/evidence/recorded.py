@@ -13,6 +13,7 @@ from r1prov.formats.strictjson import parse_json
 from r1prov.hashing.digest import Fence, Readable
 from r1prov.limits import MAX_EVIDENCE_INDEX_BYTES, MAX_EVIDENCE_MEMBERS, MAX_INT63
 from r1prov.stores.base import Entry, EntryKind
+from r1prov.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,8 +77,8 @@ class RecordedStore:
         name: What the model's store was called.
         location: Which bundle it is in.
         digests: Path to SHA-256 of every file whose digest was known.
-        second_hand: Whether the maker did not read some file itself: it took a digest from a cache
-            (`cached`) or believed its store (`stated`).
+        how: Path to how its maker knew a digest: `read`, from a cache (`cached`), or believing its
+            store (`stated`).
     """
 
     stated_by = "the signer of the evidence"
@@ -89,14 +90,19 @@ class RecordedStore:
         location: str,
         entries: list[Entry],
         digests: dict[str, str],
-        second_hand: frozenset[str],
+        how: dict[str, str],
         parts: dict[str, list[tuple[int, bytes]]],
     ) -> None:
         self.name, self.location = name, location
-        self.digests, self.second_hand = digests, second_hand
+        self.digests, self.how = digests, how
         self._parts = parts
         self._entries = entries
         self._files = {one.path: one for one in entries if one.kind is EntryKind.FILE}
+
+    @property
+    def second_hand(self) -> frozenset[str]:
+        """How digests are known that the maker did not compute: `cached`, `stated`."""
+        return frozenset(self.how.values()) - {"read"}
 
     def entries(self) -> list[Entry]:
         """Everything that was listed."""
@@ -139,18 +145,17 @@ def read_recording(members: Mapping[str, bytes], *, subject: str) -> RecordedSto
         raise EvidenceError(f"is not of the schema {SCHEMA}", subject=where)
     entries: list[Entry] = []
     digests: dict[str, str] = {}
-    second_hand = set()
+    known: dict[str, str] = {}
     parts: dict[str, list[tuple[int, bytes]]] = {}
     unused = set(members) - {LISTING}
     for value in listed:
         entry, how = _entry(value, where)
         if entries and entries[-1].path >= entry.path:
-            raise EvidenceError(f"entries are not in order at {entry.path!r}", subject=where)
+            raise EvidenceError(f"entries are not in order at {quoted(entry.path)}", subject=where)
         digest = entry.stated_sha256
         if digest is not None:
             digests[entry.path] = digest
-            if how != "read":
-                second_hand.add(how)
+            known[entry.path] = how
         kept = _content(value, entry, members, where)
         if kept:
             parts[entry.path] = kept
@@ -159,15 +164,16 @@ def read_recording(members: Mapping[str, bytes], *, subject: str) -> RecordedSto
             content = kept[0][1] if kept else b""
             if digest not in (None, hashlib.sha256(content).hexdigest()):
                 raise EvidenceError(
-                    f"what is kept of {entry.path!r} has another SHA-256 than is stated of it",
+                    f"what is kept of {quoted(entry.path)} has another SHA-256 than is stated "
+                    "of it",
                     subject=where,
                 )
             # Kept whole: it is hashed again.
             entry = replace(entry, stated_sha256=None)
         entries.append(entry)
     if unused:
-        raise EvidenceError(f"no entry has the content {min(unused)!r}", subject=where)
-    return RecordedStore(top["name"], subject, entries, digests, frozenset(second_hand), parts)
+        raise EvidenceError(f"no entry has the content {quoted(min(unused))}", subject=where)
+    return RecordedStore(top["name"], subject, entries, digests, known, parts)
 
 
 def _entry(value: object, where: str) -> tuple[Entry, str]:
@@ -198,12 +204,14 @@ def _entry(value: object, where: str) -> tuple[Entry, str]:
     if digest is not None and (
         not isinstance(digest, str) or len(digest) != 64 or set(digest) - set("0123456789abcdef")
     ):
-        raise EvidenceError(f"`sha256` of {path!r} is not 64 hexadecimal digits", subject=where)
+        raise EvidenceError(
+            f"`sha256` of {quoted(path)} is not 64 hexadecimal digits", subject=where
+        )
     if not isinstance(how, str) or how not in _HOW:
-        raise EvidenceError(f"`how` of {path!r} is none of {', '.join(_HOW)}", subject=where)
+        raise EvidenceError(f"`how` of {quoted(path)} is none of {', '.join(_HOW)}", subject=where)
     held = digest is not None or size or value.get("content") is not None
     if held and kinds[kind] is not EntryKind.FILE:
-        raise EvidenceError(f"{path!r} is no file, and has content", subject=where)
+        raise EvidenceError(f"{quoted(path)} is no file, and has content", subject=where)
     made = Entry(path, kinds[kind], size, detail, other, stated_sha256=digest)
     return made, how
 
@@ -216,7 +224,7 @@ def _content(
         return []
     data = members.get(name) if isinstance(name, str) else None
     if data is None or not isinstance(ranges, list) or len(ranges) > MAX_EVIDENCE_MEMBERS:
-        raise EvidenceError(f"the content of {entry.path!r} is not there", subject=where)
+        raise EvidenceError(f"the content of {quoted(entry.path)} is not there", subject=where)
     kept: list[tuple[int, bytes]] = []
     at = reached = 0
     for one in ranges:
@@ -229,10 +237,10 @@ def _content(
             or one[1] <= 0
             or one[0] + one[1] > entry.size
         ):
-            raise EvidenceError(f"ranges of {entry.path!r} are not in order", subject=where)
+            raise EvidenceError(f"ranges of {quoted(entry.path)} are not in order", subject=where)
         kept.append((one[0], data[at : at + one[1]]))
         at += one[1]
         reached = one[0] + one[1]
     if at != len(data):
-        raise EvidenceError(f"ranges of {entry.path!r} are not its content", subject=where)
+        raise EvidenceError(f"ranges of {quoted(entry.path)} are not its content", subject=where)
     return kept

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from r1prov.evidence.bag import countersignature
+from r1prov.evidence.index import relative
 from r1prov.text import plural
 from r1prov.trust.states import SignatureState, TimestampState, different_signers
 from r1prov.verify.findings import Coverage, CoverageState, Finding, finding
@@ -51,6 +53,9 @@ def judge_signatures(
         unknown = one.state is SignatureState.UNKNOWN_KEY
         state = CoverageState.SKIPPED if unknown else CoverageState.CHECKED
         coverage.append(Coverage(one.member, state, one.detail, required=False))
+        if one.key_id == maker.key_id or one.member != relative(countersignature(one.key_id[:8])):
+            what = "is not called by the key that it names, or is of the maker's own"
+            findings.append(finding("evidence-extra", one.member, what))
         # Whom the verifier does not know counts for nothing, and takes nothing away.
         if not unknown and one.state is not SignatureState.GOOD:
             forged = one.state is SignatureState.BAD_SIGNATURE

@@ -14,15 +14,18 @@ from r1prov.verify.findings import Finding, Part, Verdict, finding
 from r1prov.verify.rules import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from r1prov.evidence.index import Index
-    from r1prov.verify.findings import Report
+    from r1prov.evidence.recorded import RecordedStore
+    from r1prov.verify.findings import Report, Tally
 
 REPORT: Final = PLACES[Kind.REPORT]
 _SCHEMA: Final = "r1prov/report/1"
 # `as NAME (VARIANT, PUBLISHER, revision R)`: what follows says how the digests are known.
 _MODEL: Final = re.compile(r"(?:as|against) [^()]*\([^()]*\)")
+
+_KEY: Final = re.compile(r"\bkey ([0-9a-f]{8}):")
 
 
 def verdicts(index: Index, report: Report | None) -> Iterator[Finding]:
@@ -45,7 +48,7 @@ def contradictions(
     raw: bytes,
     index: Index,
     report: Report | None,
-    digests: Mapping[str, str],
+    store: RecordedStore | None,
     *,
     as_made: bool,
 ) -> Iterator[Finding]:
@@ -55,7 +58,7 @@ def contradictions(
         raw: The report file.
         index: What was signed.
         report: The verdict made again; None if that could not be.
-        digests: Of the model's files, as recorded.
+        store: The model as it was recorded.
         as_made: Whether it was made again by the maker's choices, so that findings compare.
     """
     try:
@@ -74,19 +77,34 @@ def contradictions(
         "expected": index.expected,
         "r1prov": index.version,
     }
-    if report is not None:
+    if report is not None and store is not None:
         wanted |= {
             "tensors": report.tensors,
             "inventory_sha256": report.inventory_sha256,
-            "digests": {readable(path): digest for path, digest in digests.items()},
+            "digests": {readable(path): digest for path, digest in store.digests.items()},
+            **{
+                how: sorted(readable(path) for path, one in store.how.items() if one == how)
+                for how in ("cached", "stated")
+            },
         }
     for name, expected in wanted.items():
         if name not in value or value[name] != expected or type(value[name]) is not type(expected):
             yield _says_else(name, expected, value.get(name))
     yield from _about(value, index, report)
     if report is not None and as_made:
-        if value.get("exceptions") != report.exceptions:
-            yield _says_else("exceptions", report.exceptions, value.get("exceptions"))
+        again: dict[str, object] = {
+            "exceptions": report.exceptions,
+            "weights": _tally(report.weights),
+            "other_files": _tally(report.other),
+        }
+        for name, expected in again.items():
+            if value.get(name) != expected:
+                yield _says_else(name, expected, value.get(name))
+        # Under scope `weights` there is none, and under the scope of the verifier there may be.
+        tree = report.manifest.tree_digest if report.manifest is not None else None
+        about = value.get("manifest")
+        if isinstance(about, dict) and about.get("tree_digest") != tree:
+            yield _says_else("manifest.tree_digest", tree, about.get("tree_digest"))
         yield from _left_out(value, report)
 
 
@@ -109,9 +127,28 @@ def _about(value: dict[str, object], index: Index, report: Report | None) -> Ite
     headline = value.get("headline")
     if report is None or report.verdict is not index.verdict or report.manifest is None:
         return
+    signed = _keys(report.manifest.signers)
+    lines = stated.get("signers") if isinstance(stated, dict) else None
+    if not isinstance(lines, list) or _keys(lines) != signed:
+        yield _says_else("manifest.signers", sorted(signed), lines)
     again = _MODEL.match(readable(report.headline))
     if again is not None and not (isinstance(headline, str) and headline.startswith(again.group())):
         yield _says_else("headline", again.group(), headline)
+
+
+def _keys(lines: Iterable[object]) -> list[str]:
+    """Keys that lines about signers name. Whose they are is for each reader's own trust to say."""
+    return sorted(key for one in lines if isinstance(one, str) for key in _KEY.findall(one))
+
+
+def _tally(tally: Tally) -> dict[str, object]:
+    return {
+        "matching": tally.matching,
+        "total": tally.total,
+        "matching_bytes": tally.matching_bytes,
+        "total_bytes": tally.total_bytes,
+        "differing": [readable(one) for one in tally.differing],
+    }
 
 
 def _left_out(value: dict[str, object], report: Report) -> Iterator[Finding]:

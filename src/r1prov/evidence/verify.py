@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
     from r1prov.endpoints.acceptance import EndpointCriteria
     from r1prov.endpoints.report import EndpointReport
+    from r1prov.evidence.recorded import RecordedStore
     from r1prov.responses.report import ExchangeReport
-    from r1prov.stores.base import Store
+    from r1prov.stores.base import Entry, Store
     from r1prov.verify.findings import Report
     from r1prov.verify.pipeline import Authorities
     from r1prov.verify.policy import PolicyFile
@@ -64,6 +65,7 @@ class EvidenceResult:
         findings: Broken rules, those of `report` and of the exchanges among them.
         coverage: What was checked and what not.
         digests: Path to SHA-256 of the model's files, as the bundle has them.
+        listed: What of the model was listed, files without a digest too.
         limits: What a pass is limited by, in a few words each: to be said with the verdict.
     """
 
@@ -79,6 +81,7 @@ class EvidenceResult:
     findings: tuple[Finding, ...]
     coverage: tuple[Coverage, ...]
     digests: dict[str, str]
+    listed: tuple[Entry, ...] = ()
     countersignatures: tuple[Signature, ...] = ()
     limits: tuple[str, ...] = ()
 
@@ -173,7 +176,7 @@ def verify_evidence(
     else:
         store = recorded(bundle.index, bundle.payload, subject=subject)
         report = run.replayed(authorities, demands, judged)
-        run.held_to_report(report, store.digests if store else {}, demands)
+        run.held_to_report(report, store, demands)
         exchanges = run.exchanges(demands, judged)
         audits = run.audits(demands, authorities, judged)
         run.unchecked()
@@ -202,6 +205,7 @@ def verify_evidence(
         findings=findings,
         coverage=covered,
         digests=store.digests if store else {},
+        listed=tuple(store.entries()) if store else (),
         limits=tuple(_limits(report, store.second_hand if store else frozenset())),
     )
 
@@ -289,7 +293,7 @@ class _Run:
         return report
 
     def held_to_report(
-        self, report: Report | None, digests: dict[str, str], demands: Demands
+        self, report: Report | None, store: RecordedStore | None, demands: Demands
     ) -> None:
         """The maker's report and verdict beside what was made again."""
         self.findings += verdicts(self.index, report)
@@ -300,7 +304,7 @@ class _Run:
             )
             return
         as_made = demands.policy is None and demands.scope in (None, self.index.scope)
-        found = list(contradictions(raw, self.index, report, digests, as_made=as_made))
+        found = list(contradictions(raw, self.index, report, store, as_made=as_made))
         self.findings += found
         what = "says what the evidence says: verdict, model, manifest, digests, tensors"
         self.coverage.append(

@@ -1,4 +1,8 @@
-"""What a bundle is worth, what it holds, and a chain of them, as text and JSON."""
+"""What a bundle is worth, what it holds, and a chain of them, as text and JSON.
+
+`schema/evidence-result-1.json`, `evidence-bundle-1.json` and `evidence-log-1.json` beside this file
+are the JSON Schemas.
+"""
 
 from __future__ import annotations
 

@@ -78,6 +78,7 @@ class Dossier:
         weights: Files and bytes of the recorded weight files.
         sizes: Path to bytes of every recorded file.
         environment: What the maker says of tool and platform.
+        asked: Options that the verdict was asked for with: the same command gives the same verdict.
     """
 
     result: EvidenceResult
@@ -97,6 +98,7 @@ class Dossier:
     weights: tuple[int, int]
     sizes: dict[str, int]
     environment: dict[str, str]
+    asked: tuple[tuple[str, ...], ...] = ()
 
     @property
     def altered(self) -> bool:
@@ -120,6 +122,7 @@ def gather_dossier(
     now: datetime,
     version: str,
     policy: Criteria | None = None,
+    asked: tuple[tuple[str, ...], ...] = (),
 ) -> Dossier:
     """Read what a document shows of a bundle.
 
@@ -130,6 +133,7 @@ def gather_dossier(
         now: When that was.
         version: Of r1prov.
         policy: What the verifier demanded instead of the policy in the bundle.
+        asked: As in `Dossier`.
     """
     features: Features | None = None
     config: dict[str, object] | None = None
@@ -175,6 +179,7 @@ def gather_dossier(
         weights=weights,
         sizes=sizes,
         environment=environment,
+        asked=asked,
     )
 
 

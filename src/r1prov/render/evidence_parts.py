@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # R1 has 163 weight files: all of them have their digest on paper. Of more the rest is counted.
 _FILES: Final = 400
+_NAMING: Final = frozenset({"--policy", "--response-keys", "--openings", "--tokenizer"})
 _SAFE: Final = re.compile(r"[\w.+@-][\w.+@ -]{0,120}", re.ASCII)
 _SHOWN: Final = ("r1prov", "tool_sha256", "python", "system", "machine", "clock")
 
@@ -86,6 +87,7 @@ def yourself(page: Page, dossier: Dossier) -> Iterator[Markup]:
     report = result.report
     expected = report.expected if report else result.index.expected
     tail = f" --expect {shlex.quote(expected)}" if expected and _SAFE.fullmatch(expected) else ""
+    tail += "".join(f" {' '.join((one[0], *map(_word, one[1:])))}" for one in dossier.asked)
     model = shlex.quote(result.index.model)  # of a strict alphabet, unlike file names
     commands = (
         f"sha256sum {name}",
@@ -99,9 +101,16 @@ def yourself(page: Page, dossier: Dossier) -> Iterator[Markup]:
         for number, command in enumerate(commands, 1)
     )
     yield Markup(f"<ol>{items}</ol>")
+    if any(option[0] in _NAMING for option in dossier.asked):
+        yield page.paragraph("y-files")
     yield page.paragraph("y-model")
     if not safe:
         yield page.paragraph("y-renamed")
+
+
+def _word(word: str) -> str:
+    """A word of a command; a name that no command should carry is replaced."""
+    return shlex.quote(word) if _SAFE.fullmatch(word) and word[0] != "-" else "FILE"
 
 
 def digests(page: Page, dossier: Dossier) -> Iterator[Markup]:

@@ -1,4 +1,4 @@
-"""A verifier of bundles by docs/evidence.md alone: the standard library and one for signatures.
+"""A verifier of bundles by docs/evidence-format.md alone: standard library, one for signatures.
 
 Run as `python independent.py BUNDLE KEY.pub`; nothing of r1prov is imported. It shows that whoever
 has the description of the format needs no r1prov to check digests and signature.
