@@ -22,6 +22,7 @@ from persona_server import KEY, MODEL
 from told_server import serving
 
 from r1prov.cli.app import run
+from r1prov.cli.endpoint_session import log_path
 from r1prov.endpoints.reference import parse_reference
 from r1prov.responses.log_check import check_log
 
@@ -302,3 +303,12 @@ def test_signals_of_a_terminal_leave_a_log_that_holds(place):
             _, err = process.communicate(timeout=20)
     assert (process.returncode, b"Traceback" in err) == (130, False)
     assert check_log(Path("l")).problem is None
+
+
+def test_two_runs_that_begin_in_one_second_have_logs_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(20):
+        path = log_path(None, resume=False)
+        assert not path.exists()
+        path.touch()
+    assert len(list(tmp_path.iterdir())) == 20

@@ -63,13 +63,17 @@ def log_path(log: Path | None, *, resume: bool) -> Path:
         UsageError: It exists and is not to be gone on with, or the other way round.
     """
     from datetime import UTC, datetime
+    from itertools import chain, count
 
     from r1prov.errors import UsageError
 
     if log is None:
         if resume:
             raise UsageError("--resume needs the --log of the earlier run")
-        return Path(f"r1prov-endpoint-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
+        made = f"r1prov-endpoint-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        # Two runs may begin in one second.
+        names = chain((made,), (f"{made}-{number}" for number in count(2)))
+        return next(path for name in names if not (path := Path(f"{name}.jsonl")).exists())
     if resume and not log.exists():
         raise UsageError(f"there is no log {log} to go on with", subject=str(log))
     if log.exists() and not resume:
