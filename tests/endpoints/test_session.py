@@ -23,6 +23,7 @@ from told_server import serving
 
 from r1prov.cli.app import run
 from r1prov.endpoints.reference import parse_reference
+from r1prov.render.sentences_zh import in_chinese
 from r1prov.responses.log_check import check_log
 
 ROOT = Path(__file__).parents[2]
@@ -302,3 +303,20 @@ def test_signals_of_a_terminal_leave_a_log_that_holds(place):
             _, err = process.communicate(timeout=20)
     assert (process.returncode, b"Traceback" in err) == (130, False)
     assert check_log(Path("l")).problem is None
+
+
+@pytest.mark.parametrize(
+    ("step", "rule", "message"),
+    [
+        ("400", "questions-refused", "2 of 2 questions are refused: `no`"),
+        ("refused-200", "questions-refused", "2 of 2 questions are refused: `no such parameter`"),
+        ("odd", "answer-malformed", "2 of 2 answers: `usage` is no object"),
+    ],
+)
+def test_a_report_says_why_answers_could_not_be_used(place, step, rule, message):
+    with serving(step) as told:
+        assert command("audit", told.url, "--log", "l", "-y", *FEW, *JSON) == 3
+    report, _ = reported()
+    told = {one["name"]: one["message"] for one in report["findings"]}
+    assert told[rule] == message
+    assert in_chinese(message) is not None

@@ -87,6 +87,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, {"error": {"message": "no such parameter", "code": 400}})
         elif step in PAGES:  # for people, or none at all, with status 200
             self.send_raw(PAGES[step], "text/html")
+        elif step == "odd":
+            choice = {"message": {"content": "hello"}, "finish_reason": "stop"}
+            self.send(200, {"choices": [choice], "usage": "many"})
         elif step == "echo":
             self.send(400, {"error": {"message": f"bad key: {self.headers['Authorization']}"}})
         elif step in ("error-on-the-way", "unmarked-end"):
