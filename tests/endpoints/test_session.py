@@ -317,6 +317,6 @@ def test_a_report_says_why_answers_could_not_be_used(place, step, rule, message)
     with serving(step) as told:
         assert command("audit", told.url, "--log", "l", "-y", *FEW, *JSON) == 3
     report, _ = reported()
-    told = {one["name"]: one["message"] for one in report["findings"]}
-    assert told[rule] == message
+    messages = {one["name"]: one["message"] for one in report["findings"]}
+    assert messages[rule] == message
     assert in_chinese(message) is not None
