@@ -61,7 +61,7 @@ from r1prov.endpoints.token_audit import TokenAudit
 from r1prov.endpoints.tokens.tokenizer import TextTokenizer
 from r1prov.errors import UsageError
 from r1prov.responses.redaction import redact_url
-from r1prov.text import quoted
+from r1prov.text import plural, quoted
 from r1prov.verify.findings import Finding, finding
 
 _DECIDED = "the verdict is certain without it; --all runs it all the same"
@@ -329,7 +329,7 @@ class Audit:
         asked = self.plan.asked
         if asked is None or self._certain(QUESTIONS):
             return
-        self.say(f"{len(asked.questions):,} questions")
+        self.say(plural(len(asked.questions), "question"))
         requests: list[ChatRequest] = [
             question_request(one, asked.max_tokens) for one in asked.questions
         ]

@@ -358,6 +358,7 @@ class Client:
             *(httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError),
         ) as error:
             problem = f"cannot reach {self._shown}: {self._reason(error)}"
+            again = time.monotonic() - start < ANSWER_SECONDS  # another hour would go like this one
         exchange, head = self._last.exchange, self._last.head
         if self._last.refused is not None:
             problem = f"what {self._shown} answered cannot be kept: {self._last.refused}"
