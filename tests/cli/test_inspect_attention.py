@@ -146,9 +146,10 @@ def test_options_that_do_nothing(tiny, capsys, words, message):
 
 
 @pytest.mark.parametrize("missing", ["torch", "transformers", "tokenizers"])
-def test_the_missing_extra_is_named(tiny, capsys, monkeypatch, missing):
+@pytest.mark.parametrize("kind", ["safetensors", "gguf"])
+def test_the_missing_extra_is_named(tiny, capsys, monkeypatch, missing, kind):
     monkeypatch.setitem(sys.modules, missing, None)
-    name = tiny()
+    name = tiny() if kind == "safetensors" else GGUF
     status, out, err = called(capsys, name, "--attention", "--prompts", "builtin")
     assert (status, out) == (2, "")
     assert "install r1prov[torch]" in err

@@ -8,6 +8,10 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from r1prov.endpoints.accuracy import Paired, drop_test, mcnemar, pair, wilson
+from r1prov.endpoints.comparison import Names
+from r1prov.endpoints.question_run import Scored, question_result
+from r1prov.endpoints.report import compose
+from r1prov.endpoints.result import Outcome
 from r1prov.errors import UsageError
 
 counts = st.integers(0, 300)
@@ -209,3 +213,47 @@ def test_error_rate_and_power_of_the_drop_test():
 def test_no_tolerance_at_all(tolerated):
     with pytest.raises(UsageError):
         drop_test(Paired(1, 1, 1, 1), tolerated=tolerated)
+
+
+def judged(asked, *, right, alpha=0.01):
+    """The result where a baseline got everything right, and the endpoint the first `right`."""
+    names = [f"q{number:02}" for number in range(asked)]
+    scored = Scored(right={name: number < right for number, name in enumerate(names)})
+    return question_result(
+        scored,
+        dict.fromkeys(names, True),
+        alpha=alpha,
+        tolerated=0.05,
+        names=Names(),
+        requests=asked,
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "right", "outcome"),
+    [
+        (7, 7, Outcome.NOT_TESTABLE),
+        (7, 0, Outcome.NOT_TESTABLE),
+        (8, 8, Outcome.CONSISTENT),
+        (8, 0, Outcome.INCONSISTENT),
+    ],
+)
+def test_questions_bear_a_claim_out_only_if_they_could_have_refuted_it(asked, right, outcome):
+    found = judged(asked, right=right)
+    assert found.outcome is outcome
+    assert ("no drop could show" in found.summary) is (outcome is Outcome.NOT_TESTABLE)
+    verdict, _ = compose([found], "R1")
+    assert verdict is outcome
+
+
+def test_a_baseline_that_knew_nothing_bears_nothing_out():
+    scored = Scored(right=dict.fromkeys("abcdefghijkl", False))
+    found = question_result(
+        scored,
+        dict.fromkeys("abcdefghijkl", False),
+        alpha=0.01,
+        tolerated=0.05,
+        names=Names(),
+        requests=12,
+    )
+    assert found.outcome is Outcome.NOT_TESTABLE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from told_server import serving
+from told_server import PAGES, serving
 
 from r1prov.cli.app import run
 from r1prov.endpoints.budget import Budget, Estimate, Prices, parse_prices
@@ -140,6 +140,24 @@ def test_an_answer_that_says_that_it_failed_is_asked_for_again(log, step):
         with client(told, log, journal=Journal(log.path), retries=0) as again:
             assert not again.ask(ask("x", stream=stream)[0]).recorded
     assert len(told.seen) == 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("step", sorted(PAGES))
+def test_what_is_no_chat_completion_comes_to_nothing_and_says_so(log, step, stream):
+    with serving(step, "ok") as told, client(told, log) as asked:
+        assert asked.ask(ask("x", stream=stream)[0]).usable
+    with serving(step) as told, client(told, log, retries=0) as asked:
+        asked.ask_all(ask(*"abcdef", stream=stream))
+        assert len(told.seen) == 3
+        assert "3 requests in a row failed: the answer is no chat completion: " in asked.stopped
+        with client(told, log, journal=Journal(log.path), retries=0) as again:
+            assert not again.ask(ask("a", stream=stream)[0]).recorded
+
+
+def test_who_sent_no_key_is_told_that_one_is_wanted(log):
+    with serving("401") as told, client(told, log, key=None) as asked:
+        assert "none was sent: --key-env" in asked.ask(ask("x")[0]).problem
 
 
 def test_a_refusal_with_status_200_is_an_answer(log):

@@ -126,6 +126,14 @@ def test_every_server_is_named_and_none_is_waited_for(log, monkeypatch, what):
     assert check_log(log.path).problem is None if log.path.exists() else True
 
 
+def test_an_answer_without_end_is_not_asked_for_again(log, monkeypatch):
+    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.5)
+    speak, _ = NAMED["comments without end"]
+    with raw(speak) as (url, seen):
+        assert not ask(url, log, retries=2).usable
+    assert len(seen) == 1
+
+
 def test_a_redirection_takes_no_key_elsewhere(log):
     with raw(says(b"")) as (elsewhere, seen):
         to = f"HTTP/1.1 307 X\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\n\r\n".encode()

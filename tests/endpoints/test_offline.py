@@ -114,9 +114,21 @@ def test_one_that_was_refused_and_answered_later_is_answered(log):
     assert (read.requests, read.unused, replay.failed) == (2, 0, 0)
 
 
-def test_a_server_without_stream_options_is_replayed_and_resumed_as_it_was_asked(log):
+@pytest.mark.parametrize("step", ["error-200", "error-on-the-way", "unmarked-end", "page"])
+def test_one_that_broke_off_and_was_asked_again_is_answered(log, step):
+    """The log of an honest endpoint holds no answer too many, and none that was not used."""
+    asks = [ChatRequest(prompt="s", stream=step != "error-200")]
+    with serving("ok", step, "ok") as told, client(told, log) as asked:
+        live = asked.ask_all(asks * 2)
+    replay, read = offline(log, asked)
+    assert said(replay.ask_all(asks * 2)) == said(live)
+    assert (read.requests, read.unused, replay.failed) == (3, 0, 0)
+
+
+@pytest.mark.parametrize("step", ["no-options", "not-processable"])
+def test_a_server_without_stream_options_is_replayed_and_resumed_as_it_was_asked(log, step):
     streams = [ChatRequest(prompt=one, stream=True) for one in "abc"]
-    with serving("no-options") as told, client(told, log) as asked:
+    with serving(step) as told, client(told, log) as asked:
         live = asked.ask_all(streams)
         assert all(one.usable for one in live)
         sent = len(told.seen)

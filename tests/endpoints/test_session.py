@@ -24,6 +24,7 @@ from told_server import serving
 from r1prov.cli.app import run
 from r1prov.cli.endpoint_session import log_path
 from r1prov.endpoints.reference import parse_reference
+from r1prov.render.sentences_zh import in_chinese
 from r1prov.responses.log_check import check_log
 
 ROOT = Path(__file__).parents[2]
@@ -312,3 +313,20 @@ def test_two_runs_that_begin_in_one_second_have_logs_of_their_own(tmp_path, monk
         assert not path.exists()
         path.touch()
     assert len(list(tmp_path.iterdir())) == 20
+
+
+@pytest.mark.parametrize(
+    ("step", "rule", "message"),
+    [
+        ("400", "questions-refused", "2 of 2 questions are refused: `no`"),
+        ("refused-200", "questions-refused", "2 of 2 questions are refused: `no such parameter`"),
+        ("odd", "answer-malformed", "2 of 2 answers: `usage` is no object"),
+    ],
+)
+def test_a_report_says_why_answers_could_not_be_used(place, step, rule, message):
+    with serving(step) as told:
+        assert command("audit", told.url, "--log", "l", "-y", *FEW, *JSON) == 3
+    report, _ = reported()
+    messages = {one["name"]: one["message"] for one in report["findings"]}
+    assert messages[rule] == message
+    assert in_chinese(message) is not None

@@ -117,7 +117,8 @@ def tokenizer_of_gguf(store: Store, header: GgufHeader) -> ModelTokenizer:
     """The tokenizer that a GGUF file describes: byte-level BPE with a known way to cut text.
 
     Raises:
-        UsageError: It is of another kind; `--tokenizer` names a file instead.
+        UsageError: It is of another kind; `--tokenizer` names a file instead. Or the library is
+            not installed.
         InputError: It is malformed.
     """
     hint = "name the model's tokenizer.json with --tokenizer"
@@ -137,6 +138,7 @@ def tokenizer_of_gguf(store: Store, header: GgufHeader) -> ModelTokenizer:
     kinds = arrays.get(_KINDS, [])
     if not tokens or not merges:
         raise InputError("no vocabulary with merges in it", subject=header.file, hint=hint)
+    _library()  # a library that is missing says nothing of the file
     try:
         library = _byte_level_bpe(tokens, merges, kinds, _PRE[cut])
         _add_start(library, header, tokens)

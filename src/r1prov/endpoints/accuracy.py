@@ -133,7 +133,7 @@ def drop_test(paired: Paired, *, tolerated: float = 0.05) -> DropTest:
 
     The score test for a difference of paired shares (Tango, Statistics in Medicine 17, 1998), with
     the correction for continuity that McNemar's test has from Edwards (1948): one question. Without
-    it the test errs more often than it says, up to half as often again; docs/endpoint.md gives
+    it the test errs more often than it says, up to half as often again; docs/test-sets.md gives
     what it does with it, by enumeration.
 
     Raises:

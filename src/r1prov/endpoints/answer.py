@@ -115,6 +115,11 @@ class Answer:
         return sound and not self.tools and 0 < self.characters <= MAX_RECOUNT_CHARACTERS
 
     @property
+    def spoke(self) -> bool:
+        """Whether anything of it could be read: text, calls of tools, counts or its end."""
+        return bool(self.deltas or self.tools or self.usage or self.finish_reason or self.fields)
+
+    @property
     def characters(self) -> int:
         """Characters of reasoning and content."""
         return sum(len(one.text) for one in self.deltas)

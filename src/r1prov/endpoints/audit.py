@@ -35,6 +35,7 @@ from r1prov.endpoints.comparison import (
     timing_result,
 )
 from r1prov.endpoints.equality import chosen_kernel
+from r1prov.endpoints.faults import answer_findings
 from r1prov.endpoints.plan import Plan
 from r1prov.endpoints.prompt_set import Prompt
 from r1prov.endpoints.question_run import (
@@ -60,7 +61,7 @@ from r1prov.endpoints.token_audit import TokenAudit
 from r1prov.endpoints.tokens.tokenizer import TextTokenizer
 from r1prov.errors import UsageError
 from r1prov.responses.redaction import redact_url
-from r1prov.text import quoted
+from r1prov.text import plural, quoted
 from r1prov.verify.findings import Finding, finding
 
 _DECIDED = "the verdict is certain without it; --all runs it all the same"
@@ -86,6 +87,7 @@ class Audit:
     say: Say = lambda _: None
     results: list[TestResult] = field(default_factory=list)
     not_run: list[NotRun] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     plots: Plots = field(default_factory=Plots)
 
     def run(self) -> EndpointReport:
@@ -156,6 +158,7 @@ class Audit:
             self.not_run += [NotRun("delta-boundaries", why), NotRun("completion-recount", why)]
         self.results += structure_tests(tokens.streams, claim=claim)
         self.results += tokens.results()
+        self.findings += answer_findings(tokens.streams)
         seconds = [reply.seconds for reply in tokens.replies]
         times = times_of(tokens.streams, seconds)
         self.results.append(timing_result(times, answers=len(tokens.streams), side="endpoint"))
@@ -326,7 +329,7 @@ class Audit:
         asked = self.plan.asked
         if asked is None or self._certain(QUESTIONS):
             return
-        self.say(f"{len(asked.questions):,} questions")
+        self.say(plural(len(asked.questions), "question"))
         requests: list[ChatRequest] = [
             question_request(one, asked.max_tokens) for one in asked.questions
         ]
@@ -350,7 +353,7 @@ class Audit:
             self.reference.reference.model if self.reference is not None else "its baseline"
         )
         verdict, headline = compose(self.results, claim, stopped=client.stopped)
-        findings: list[Finding] = []
+        findings = list(self.findings)
         sides = [Side(role="endpoint", name=redact_url(client.url)[0], model=client.model)]
         if self.reference is not None:
             used = self.reference

@@ -246,7 +246,7 @@ class Client:
             found = self._journal.take(self.url, body)
             if found is None:
                 continue  # a run that had found out did not send the options again
-            if len(bodies) > 1 and body is bodies[0] and _is_unknown(found.exchange):
+            if len(bodies) > 1 and body is bodies[0] and is_unknown(found.exchange):
                 continue  # as in the run that is gone on with: asked again without the options
             if len(bodies) > 1 and body is bodies[1]:
                 self._state.include_usage = False
@@ -256,7 +256,7 @@ class Client:
     def _sent(self, request: ChatRequest) -> Attempt:
         bodies = self._bodies(request)
         done = self._retried(request, bodies[0])
-        refused = done.exchange is not None and _is_unknown(done.exchange)
+        refused = done.exchange is not None and is_unknown(done.exchange)
         if len(bodies) > 1 and refused and done.problem is None:
             # Some servers know `stream_options` no more than a stream's `usage`.
             plain = self._retried(request, bodies[1])
@@ -359,6 +359,7 @@ class Client:
             *(httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError),
         ) as error:
             problem = f"cannot reach {self._shown}: {self._reason(error)}"
+            again = time.monotonic() - start < ANSWER_SECONDS  # another hour would go like this one
         exchange, head = self._last.exchange, self._last.head
         if self._last.refused is not None:
             problem = f"what {self._shown} answered cannot be kept: {self._last.refused}"
@@ -372,7 +373,11 @@ class Client:
             done.problem = f"status {status} of {self._shown}"
             done.retry_after = retry_after(exchange)
         elif status in (401, 402, 403):
-            done.problem = f"the endpoint refuses the key (status {status})"
+            done.problem = (
+                f"the endpoint refuses the key (status {status})"
+                if self._key
+                else f"the endpoint wants a key (status {status}), and none was sent: --key-env"
+            )
             done.again = False
         elif 300 <= status < 400:
             done.problem = f"status {status}: the endpoint sends elsewhere, and is not followed"
@@ -391,6 +396,6 @@ class Client:
         return quoted(text.replace(self._key, "[API key]") if self._key else text, limit=200)
 
 
-def _is_unknown(exchange: Exchange) -> bool:
+def is_unknown(exchange: Exchange) -> bool:
     """Whether a request was refused for what stands in it."""
     return exchange.response.status in _UNKNOWN_FIELD

@@ -25,6 +25,7 @@ from r1prov.endpoints.comparison import (
     timing_result,
 )
 from r1prov.endpoints.equality import chosen_kernel
+from r1prov.endpoints.faults import answer_findings
 from r1prov.endpoints.plan import Plan
 from r1prov.endpoints.prompt_set import Prompt
 from r1prov.endpoints.question_run import (
@@ -74,6 +75,7 @@ class Comparison:
     say: Callable[[str], None] = lambda _: None
     results: list[TestResult] = field(default_factory=list)
     not_run: list[NotRun] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     times: dict[str, list[float]] = field(default_factory=dict)
 
     def run(self) -> EndpointReport:
@@ -122,6 +124,7 @@ class Comparison:
             tokens.ask_half(self.plan.questions())
             found = [*structure_tests(tokens.streams, claim=claim), *tokens.results()]
             verdicts.append(found[-1])
+            self.findings += answer_findings(tokens.streams, subject=role)
             # What either side is does not decide whether they are alike.
             self.results += [
                 replace(
@@ -262,9 +265,9 @@ class Comparison:
         verdict, headline = compose(
             self.results, "the two endpoints answering alike", stopped=self._stopped
         )
-        findings: tuple[Finding, ...] = ()
+        findings = list(self.findings)
         if self._stopped is not None:
-            findings = (finding("audit-stopped", "comparison", self._stopped),)
+            findings.append(finding("audit-stopped", "comparison", self._stopped))
         return EndpointReport(
             kind="compare",
             claim=self.plan.claim or "B answers as A does",
@@ -290,7 +293,7 @@ class Comparison:
             started_at=started,
             finished_at=datetime.now(UTC),
             version=r1prov.__version__,
-            findings=findings,
+            findings=tuple(findings),
             plots=Plots(times=self.times),
         )
 

@@ -119,8 +119,8 @@ def completions_result(
             beta=None,
             basis=(
                 f"permutation within prompts, exact; {len(looks)} looks share the rate by the "
-                "union bound. Power depends on the difference: docs/endpoint.md has what "
-                "was measured"
+                "union bound. Power depends on the difference: docs/endpoint-error-rates.md "
+                "has what was measured"
             ),
         ),
         statistics={

@@ -106,7 +106,7 @@ def broke_off(answer: Answer) -> str | None:
     """Why an answer of status 200 is none, and may come if it is asked for again.
 
     A stream is cut where no length and no last chunk shows it, and gateways tell within a good
-    answer that the server behind them failed.
+    answer that the server behind them failed, or send a page for people instead.
     """
     if answer.status != 200:
         return None
@@ -114,6 +114,8 @@ def broke_off(answer: Answer) -> str | None:
         if answer.deltas or answer.error_code in RETRIED:
             return f"the answer ends with an error: {quoted(answer.error, limit=200)}"
         return None
+    if answer.faults and not answer.spoke:
+        return f"the answer is no chat completion: {answer.faults[0].message}"
     if answer.streamed and not answer.complete:
         return "the stream ended before the answer did"
     return None

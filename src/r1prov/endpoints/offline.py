@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 
 from r1prov.endpoints.budget import Budget
 from r1prov.endpoints.chat import ChatRequest, Reply, answer_of, no_answer, request_id
-from r1prov.endpoints.client import GIVE_UP, Client
-from r1prov.endpoints.journal import Recorded, is_answered, times_of_lines
+from r1prov.endpoints.client import GIVE_UP, Client, is_unknown
+from r1prov.endpoints.journal import Recorded, broke_off, is_answered, times_of_lines
 from r1prov.endpoints.wire import Manners
 from r1prov.errors import ExchangeError
 from r1prov.responses.exchange import Exchange
@@ -183,7 +183,7 @@ class OfflineClient(Client):
         if not self._knows_usage:
             return self._next(plain), tried
         first = self._next(usual)
-        if usual == plain or (first is not None and first.exchange.response.status != 400):
+        if usual == plain or (first is not None and not is_unknown(first.exchange)):
             return first, tried
         # A server that knows no `stream_options` was asked again without them.
         second = self._next(plain)
@@ -193,8 +193,13 @@ class OfflineClient(Client):
         return first or second, tried
 
     def _next(self, name: str) -> Recorded | None:
+        """The next answer; one that broke off was asked for again, as in the run itself."""
         waiting = self._recorded.answers.get(name)
-        return waiting.popleft() if waiting else None
+        while waiting:
+            one = waiting.popleft()
+            if broke_off(answer_of(one.exchange, (), 0)) is None:
+                return one
+        return None
 
     def _unanswered(self, request: ChatRequest, number: int, *, tried: bool) -> Reply:
         self.failed += tried

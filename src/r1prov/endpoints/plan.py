@@ -17,6 +17,7 @@ from r1prov.endpoints.service import CONTEXT_TOKENS, PARAMETER_PROBES, context_p
 from r1prov.endpoints.tokens.prompts import CLAIM
 from r1prov.endpoints.tokens.reference import token_reference
 from r1prov.errors import UsageError
+from r1prov.text import plural
 
 # Rounds of probes that both halves of an audit and a repeat may take.
 _ROUNDS = 6
@@ -46,8 +47,8 @@ class Asked:
 
     def side(self) -> Side:
         """What a report says of it."""
-        count = len(self.questions)
-        detail = f"{count:,} questions, SHA-256 {self.sha256}"
+        count = plural(len(self.questions), "question")
+        detail = f"{count}, SHA-256 {self.sha256}"
         return Side(role="questions", name=self.source, model="", detail=detail)
 
 

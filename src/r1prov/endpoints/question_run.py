@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from r1prov.endpoints.accuracy import drop_test, mcnemar, pair, wilson
+from r1prov.endpoints.accuracy import Paired, drop_test, mcnemar, pair, wilson
 from r1prov.endpoints.chat import ChatRequest, Reply
 from r1prov.endpoints.comparison import Names
 from r1prov.endpoints.question_set import Question, score
@@ -131,6 +131,10 @@ def question_result(
     paired = pair([baseline[one] for one in shared], [scored.right[one] for one in shared])
     drop = drop_test(paired, tolerated=tolerated)
     rejects = drop.p_value <= alpha
+    # Silence would be read as an answer where not even the worst one could have told.
+    known = paired.both + paired.baseline_only
+    worst = Paired(0, known, 0, paired.asked - known)
+    able = rejects or drop_test(worst, tolerated=tolerated).p_value <= alpha
     statistics |= {
         "paired": float(paired.asked),
         "right_both": float(paired.both),
@@ -148,6 +152,8 @@ def question_result(
         f"(more than {tolerated:.0%}: p = {drop.p_value:.2g}; McNemar p = "
         f"{statistics['mcnemar_p_value']:.2g})"
     )
+    if not able:
+        summary += "; with so few questions no drop could show"
     if rejects:
         lost = [one for one in shared if baseline[one] and not scored.right[one]]
         broken = finding(
@@ -161,7 +167,11 @@ def question_result(
         notes = (broken, *notes)
     return TestResult(
         name=QUESTIONS,
-        outcome=Outcome.INCONSISTENT if rejects else Outcome.CONSISTENT,
+        outcome=Outcome.INCONSISTENT
+        if rejects
+        else Outcome.CONSISTENT
+        if able
+        else Outcome.NOT_TESTABLE,
         summary=summary,
         decisive=rejects,
         samples=paired.asked,

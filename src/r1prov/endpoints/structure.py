@@ -19,6 +19,7 @@ from r1prov.verify.findings import Finding, finding
 _MIN_REASONING = 40
 # Names of reasoning fields that guides tell of and no API has.
 IMAGINARY_FIELDS = ("deep_thoughts", "deepThoughts", "deep_thought", "deepthought")
+_IMAGINARY = "the field `deep_thoughts`, which guides tell of, is in no API"
 _HOW_MANY = 5
 # Claims of models that write reasoning before every answer; others do so where it is asked of them,
 # or never.
@@ -31,7 +32,6 @@ def structure_tests(
     answers: Sequence[Answer],
     *,
     claim: str = CLAIM,
-    asked_field: str | None = None,
     subject: str = "endpoint",
 ) -> tuple[TestResult, ...]:
     """Every test of this module, over ordinary answers to ordinary questions.
@@ -39,11 +39,10 @@ def structure_tests(
     Args:
         answers: In the order in which they were asked for.
         claim: Model that is claimed.
-        asked_field: Field that a user wants the reasoning in, if one was named.
         subject: What findings call the endpoint.
     """
     return (
-        reasoning_test(answers, claim=claim, asked_field=asked_field, subject=subject),
+        reasoning_test(answers, claim=claim, subject=subject),
         usage_arithmetic_test(answers, subject=subject),
         model_name_test(answers, claim=claim, subject=subject),
         fingerprint_test(answers, claim=claim, subject=subject),
@@ -58,29 +57,25 @@ def reasoning_test(
     answers: Sequence[Answer],
     *,
     claim: str = CLAIM,
-    asked_field: str | None = None,
     subject: str = "endpoint",
 ) -> TestResult:
     """Whether answers hold reasoning, where, and whether it can be reasoning.
 
     Against a claim only where the claimed model always reasons: V3 does not, V3.1 does if asked.
 
-    `deep_thoughts` is named as what it is, whether an endpoint sends it or a user asks for it.
+    `deep_thoughts` is named as what it is in every result: who reads of it in a guide looks for it.
     """
     used = [one for one in answers if one.countable]
-    findings: list[Finding] = []
     sent = {name for one in answers for name in one.fields if name in IMAGINARY_FIELDS}
-    wanted = {asked_field} if asked_field in IMAGINARY_FIELDS else set()
-    for name in sorted(sent | wanted):
-        who = "the endpoint sends" if name in sent else "was asked for:"
-        findings.append(
-            finding(
-                "no-such-field",
-                subject,
-                f"{who} the field {quoted(name)}, which no API of DeepSeek has",
-                expected="`reasoning_content`",
-            )
+    findings = [
+        finding(
+            "no-such-field",
+            subject,
+            f"the endpoint sends the field {quoted(name)}, which no API of DeepSeek has",
+            expected="`reasoning_content`",
         )
+        for name in sorted(sent)
+    ]
     with_reasoning = [one for one in used if one.reasoning.strip()]
     copied = [one for one in with_reasoning if one.reasoning.strip() == one.content.strip()]
     short = [one for one in with_reasoning if len(one.reasoning.strip()) < _MIN_REASONING]
@@ -108,6 +103,8 @@ def reasoning_test(
             f"{len(with_reasoning)} of {len(used)} answers hold reasoning "
             f"({', '.join(shapes) or 'no known shape'})"
         )
+    if used and outcome is not Outcome.DESCRIPTION:
+        summary += f"; {_IMAGINARY}"
     characters = [len(one.reasoning) for one in used]
     return TestResult(
         name="reasoning",

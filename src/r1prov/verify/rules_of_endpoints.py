@@ -276,4 +276,12 @@ ENDPOINTS: tuple[Row, ...] = (
         "The same weights answer them alike at temperature 0, weights that differ a little do not. "
         "So do a hidden system prompt, another chat template, and a host that samples as it likes.",
     ),
+    (
+        "947",
+        "questions-refused",
+        "Questions that every chat API answers are refused",
+        _W,
+        "Look at what the endpoint says, at the model name (`--model`) and the address; the whole "
+        "of it is in the log.",
+    ),
 )

@@ -12,6 +12,14 @@ from typing import Any
 
 # What servers answer to a field that they do not know.
 UNKNOWN = {"no-options": 400, "not-processable": 422}
+# What is no chat completion, whatever the status says.
+PAGES = {
+    "page": b"<html>Please log in</html>",
+    "nothing": b"",
+    "deep": b"[" * 100_000 + b"]" * 100_000,
+    "no-text": b'{"choices":[{"message":{"content":"\xff\xfe"}}]}',
+    "other-json": b'{"choices":{"a":1},"usage":"many"}',
+}
 
 
 class Told:
@@ -77,6 +85,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, {"error": {"message": "overloaded", "code": 529}})
         elif step == "refused-200":
             self.send(200, {"error": {"message": "no such parameter", "code": 400}})
+        elif step in PAGES:  # for people, or none at all, with status 200
+            self.send_raw(PAGES[step], "text/html")
+        elif step == "odd":
+            choice = {"message": {"content": "hello"}, "finish_reason": "stop"}
+            self.send(200, {"choices": [choice], "usage": "many"})
         elif step == "echo":
             self.send(400, {"error": {"message": f"bad key: {self.headers['Authorization']}"}})
         elif step in ("error-on-the-way", "unmarked-end"):
@@ -143,6 +156,13 @@ class Handler(BaseHTTPRequestHandler):
     def piece(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.flush()
+
+    def send_raw(self, raw: bytes, media_type: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", media_type)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
 
     def send(self, status: int, value: object, retry_after: str = "") -> None:
         raw = json.dumps(value).encode()
