@@ -152,7 +152,7 @@ def honest(
         audit("honest")
         audit("lax", "--alpha", "0.2")
         speak("honest-r1", VeryForgetful)
-        audit("forgetful", "--drop", "0.9")
+        audit("forgetful", "--drop", "0.5")
         speak("v3.1", Forgetful)
         audit("undecided", status=3)
         speak("honest-r1", Forgetful)
