@@ -143,7 +143,7 @@ CRITERIA: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ),
     ({"min_samples": {"tokenizer": 1}}, {"min_samples": {"context": 1}}, "endpoint-samples"),
     ({"min_accuracy": 1.0}, {"min_accuracy_low": 0.9}, "endpoint-accuracy"),
-    ({"min_accuracy_low": 0.1}, {"min_accuracy_low": 0.3}, "endpoint-accuracy"),
+    ({"min_accuracy_low": 0.7}, {"min_accuracy_low": 0.8}, "endpoint-accuracy"),
     ({"max_age": timedelta(days=2)}, {"max_age": timedelta(hours=1)}, "endpoint-age"),
     ({"reference_weights": False}, {"reference_weights": True}, "endpoint-reference"),
     ({"reference_signers": ()}, {"reference_signers": ("b" * 64,)}, "endpoint-reference"),
@@ -177,11 +177,11 @@ def test_criteria_about_what_was_not_measured(audit: JudgedAudit) -> None:
     fell = replace(audit, report=replace(audit.report, results=(*rest, worse)))
     assert judged(fell, max_drop=0.05) == {"endpoint-drop"}
     assert judged(fell, max_drop=0.06) == set()
-    # A question without an answer is one that was not answered right.
+    # A question without an answer is one that was not answered right: 14 of 17.
     failed = replace(questions, statistics=dict(questions.statistics) | {"failed": 3.0})
     three = replace(audit, report=replace(audit.report, results=(*rest, failed)))
-    assert judged(three, min_accuracy=0.25) == set()
-    assert judged(three, min_accuracy=0.26) == {"endpoint-accuracy"}
+    assert judged(three, min_accuracy=0.82) == set()
+    assert judged(three, min_accuracy=0.83) == {"endpoint-accuracy"}
     assert judged(replace(audit, failed=2), max_failed=1) == {"endpoint-failed"}
     assert judged(replace(audit, failed=2), max_failed=2) == set()
     assert judged(replace(audit, finished=None), max_age=timedelta(9)) == {"endpoint-age"}

@@ -119,7 +119,10 @@ def key_of(case: Case, name: str, model: str) -> str:
 Start = Callable[..., PersonaServer]
 API_KEY = KEY
 FOLDER = "endpoint/00"
-Q = '{"prompt": "What is 6 * 7?", "expected": "the", "scorer": "regex"}\n'
+# Enough of them that a drop could show.
+Q = "".join(
+    f'{{"prompt": "What is {n} * 7?", "expected": ".", "scorer": "regex"}}\n' for n in range(14)
+)
 
 
 @dataclass
