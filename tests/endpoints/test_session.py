@@ -62,6 +62,7 @@ def on_terminal(place, url, typed, *options):
     ) as process:  # fmt: skip
         os.close(child)
         told, sent, end = b"", False, time.monotonic() + 60
+        again = end
         while time.monotonic() < end:
             if select.select([main], [], [], 0.1)[0]:
                 try:
@@ -72,7 +73,11 @@ def on_terminal(place, url, typed, *options):
                 break
             if b"Send the requests?" in told and not sent:
                 os.write(main, typed)
-                sent = True
+                sent, again = True, time.monotonic() + 5
+            elif sent and typed == b"\x03" and time.monotonic() > again:
+                # Python loses an interrupt that comes while it runs a callback: press again.
+                os.write(main, typed)
+                again = time.monotonic() + 5
         os.close(main)
         return process.wait(30), told.decode(errors="replace"), sent
 
