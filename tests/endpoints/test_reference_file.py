@@ -223,3 +223,11 @@ def test_prompts_that_ship_are_plain_and_those_of_a_user_are_read():
 def test_what_is_no_set_of_prompts_is_refused(raw):
     with pytest.raises(InputError):
         parse_prompts(raw, subject="p")
+
+
+@pytest.mark.parametrize("raw", [b"{}", b'{"schema":"r1prov/endpoint-plan/1"}'])
+def test_another_file_is_told_what_writes_references(raw):
+    with pytest.raises(EndpointReferenceError, match="is no reference") as caught:
+        parse_reference(raw, subject="config.json")
+    assert caught.value.subject == "config.json"
+    assert "endpoint record" in str(caught.value.hint)

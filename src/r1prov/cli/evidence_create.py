@@ -314,7 +314,8 @@ def command(
             signature = timestamped(signature, timestamp_url, subject="the evidence", keys=keys)
         except TimestampError as error:
             # Hours of hashing are not lost for it.
-            complain(error.message, f"`r1prov evidence timestamp {output}` adds one later")
+            later = f"r1prov evidence timestamp {output} --timestamp-url URL -o FILE"
+            complain(error.message, f"`{later}` adds one later")
             draft, unstamped = draft.untimestamped(), True
             signature = draft.signature(private, certificates)
     raw = draft.archive(signature)

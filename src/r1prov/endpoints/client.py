@@ -164,7 +164,9 @@ class Client:
             raise Unreadable(
                 done.problem or "no answer",
                 subject=self._shown,
-                hint="name the model with --model (`evidence create`: --endpoint-model), and no "
+                hint="check the address, and that something listens there"
+                if done.exchange is None
+                else "name the model with --model (`evidence create`: --endpoint-model), and no "
                 "list of models is asked for",
             )
         return done.exchange

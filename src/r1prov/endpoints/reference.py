@@ -22,6 +22,7 @@ from r1prov.limits import (
 from r1prov.text import quoted
 
 SCHEMA = "r1prov/endpoint-reference/1"
+_HINT = "`r1prov endpoint record` writes references"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,8 +219,8 @@ def parse_reference(raw: bytes, *, subject: str) -> EndpointReference:
     except R1ProvError as error:
         raise EndpointReferenceError(error.message, subject=subject, hint=error.hint) from None
     top = _Fields(value, "the reference", subject)
-    if top.text("schema") != SCHEMA:
-        raise EndpointReferenceError(f"is no reference of {SCHEMA}", subject=subject)
+    if "schema" not in top.left or top.text("schema") != SCHEMA:
+        raise EndpointReferenceError(f"is no reference of {SCHEMA}", subject=subject, hint=_HINT)
     sampling = top.fields("sampling")
     reference = EndpointReference(
         model=top.text("model"),

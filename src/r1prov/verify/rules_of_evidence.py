@@ -63,6 +63,7 @@ EVIDENCE: tuple[Row, ...] = (
         "No timestamp that counts proves when the bundle was signed",
         _E,
         "It was asked for with --timestamped. Pin the authority (`r1prov key add "
-        "--timestamp-authority`), or have the maker add one: `r1prov evidence timestamp BUNDLE`.",
+        "--timestamp-authority`), or have the maker add one: `r1prov evidence timestamp BUNDLE "
+        "--timestamp-url URL -o FILE`.",
     ),
 )
